@@ -1,0 +1,205 @@
+"""The one writer: what commands have put down becomes one write for each run file and turn of the loop.
+
+Theory of operation.  Commands change a run and leave records and answers in its :class:`Journal`; the first to
+do so schedules :meth:`Appender.flush` behind everything that is readable in this turn of the event loop.  A
+flush writes each journal at once and then, by policy, answers or hands the answers to the
+:class:`~carrunsd.syncer.Syncer`, which answers once the data is on the device.  A write that fails is cut back,
+its run goes back to its last good state, and everyone who waited is told the errno.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from carruns import times
+
+from carrunsd.feed import Feed
+from carrunsd.journal import Acks, Journal, errno_name, refuse
+from carrunsd.ledger import Run
+from carrunsd.stats import Stats
+from carrunsd.store.runfile import RunFile
+from carrunsd.store.tree import Tree
+from carrunsd.syncer import Syncer
+from carrunsd.tickets import Ticket
+
+log = logging.getLogger("carrunsd.appender")
+
+_encoder = msgspec.json.Encoder()
+#: A flush happens at once when this many records wait, so that what one turn of the loop holds stays bounded.
+FLUSH_AT_RECORDS = 16_384
+
+
+class Appender:
+    """Writes journals.  ``schedule`` takes a callback to call behind this turn's reads (``loop.call_soon``).
+
+    ``on_lost`` is called with a run whose file never came to be, or is gone.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        syncer: Syncer,
+        feed: Feed,
+        stats: Stats,
+        *,
+        schedule: Callable[[Callable[[], None]], object],
+        on_lost: Callable[[Run], None],
+        max_open_files: int,
+    ) -> None:
+        self._tree = tree
+        self._syncer = syncer
+        self._feed = feed
+        self._stats = stats
+        self._schedule = schedule
+        self._on_lost = on_lost
+        self._max_open = max_open_files
+        self._dirty: list[Journal] = []
+        self._scheduled = False
+        self._queued = 0
+        self._stamp = ""
+        self._open: OrderedDict[Journal, None] = OrderedDict()
+
+    @property
+    def stamp(self) -> str:
+        """The time of this turn of the loop, RFC 3339 in UTC with microseconds."""
+        if not self._stamp:
+            self._stamp = times.render(time.time_ns())
+            self._wake()
+        return self._stamp
+
+    def put(
+        self, run: Run, records: Sequence[Any], ticket: Ticket | None, result: bytes, *, durable: bool = False
+    ) -> None:
+        """Take ``records`` for the next flush, and answer ``ticket`` with ``result`` once they are stored.
+
+        The run's state has moved on already, and was marked before.  With ``durable`` the answer waits until
+        they are on the device, and all that the run has put down before.
+        """
+        journal: Journal = run.journal
+        if not journal.queued:
+            journal.queued = True
+            self._dirty.append(journal)
+            self._wake()
+        journal.pending += records
+        if durable:
+            journal.durable = True
+        if ticket is not None:
+            journal.acks.append((ticket, result))
+        self._queued += len(records)
+        if self._queued >= FLUSH_AT_RECORDS:
+            self.flush()
+
+    def _wake(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._schedule(self.flush)
+
+    def flush(self) -> None:
+        """Write everything that was put down."""
+        self._scheduled = False
+        self._stamp = ""
+        self._queued = 0
+        dirty, self._dirty = self._dirty, []
+        for journal in dirty:
+            self._flush_one(journal)
+
+    def _flush_one(self, journal: Journal) -> None:
+        pending, acks, durable = journal.take()
+        if pending:
+            try:
+                self._write(journal, pending)
+            except OSError as error:
+                self._failed(journal, acks, error)
+                return
+            run = journal.run
+            run.settle()
+            if run.watched or self._feed.watching:
+                self._feed.publish(run, pending)
+        if self._syncer.needed(journal, durable=durable, wrote=bool(pending)):
+            self._syncer.sync(journal, acks)
+        else:
+            for ticket, result in acks:
+                ticket.done(result)
+
+    def _write(self, journal: Journal, pending: list[Any]) -> None:
+        self._syncer.check(journal)
+        data = _encoder.encode_lines(pending)
+        self._file(journal).append(data)
+        journal.fresh = False
+        self._syncer.written(journal, data)
+        stats = self._stats
+        stats.records += len(pending)
+        stats.bytes += len(data)
+        stats.batches += 1
+
+    def _failed(self, journal: Journal, acks: Acks, error: OSError) -> None:
+        self._stats.errors += 1
+        run = journal.run
+        run.undo()
+        log.error("run %s: cannot write: %s", run.run_id, describe(error))
+        gone = error.errno in (errno.ENOENT, errno.ESTALE)
+        if gone or journal.fresh:
+            self.close(journal)
+            if journal.fresh and not gone:
+                self._remove_empty(journal)
+            self._on_lost(run)
+        refuse(acks, error)
+
+    def _remove_empty(self, journal: Journal) -> None:
+        """The first write failed: do not leave an empty file where no run is."""
+        with contextlib.suppress(OSError):
+            file = self._tree.open(journal.path, create=False)
+            size = file.size
+            file.close()
+            if not size:
+                self._tree.remove(journal.path)
+
+    # -- files ---------------------------------------------------------------------------------------------
+
+    def _file(self, journal: Journal) -> RunFile:
+        """Return the journal's open file, checked to be the one that its path leads to."""
+        file = journal.file
+        if file is not None:
+            self._tree.check(journal.path, file)
+            return file
+        if len(self._open) >= self._max_open:
+            self._close_idle()
+        file = self._tree.open(journal.path, create=journal.fresh)
+        if file.healed:
+            log.warning("run %s: cut %d bytes of a torn tail", journal.run.run_id, file.healed)
+        if file.created:
+            journal.new_dirs = self._tree.dirs_to_sync(journal.path)
+        journal.file = file
+        self._open[journal] = None
+        return file
+
+    def _close_idle(self) -> None:
+        """Close the files that were opened longest ago and have nothing to sync; they open again when needed."""
+        idle = [journal for journal in self._open if journal.idle]
+        for journal in idle[: max(1, self._max_open // 8)]:
+            self.close(journal)
+
+    def close(self, journal: Journal) -> None:
+        """Close the journal's file, unless a sync of it is under way (the syncer closes it then)."""
+        if journal.syncing:
+            journal.close_after_sync = True
+        elif journal.file is not None:
+            self._open.pop(journal, None)
+            journal.close()
+
+    def close_all(self) -> None:
+        """Close every file.  What is unsynced should have been synced before."""
+        for journal in list(self._open):
+            self.close(journal)
+
+
+def describe(error: OSError) -> str:
+    """Return an error as a person reads it, its errno's name last."""
+    return f"{error.strerror or error} ({errno_name(error)})"

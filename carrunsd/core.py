@@ -1,0 +1,362 @@
+"""The daemon's mind: which runs are in memory, who they belong to, when they are given up.  No sockets.
+
+A run is in memory while it is open and somebody has touched it since the start, and for a while after its end.
+Everything else is in the catalog.  Commands work on this object from the event loop only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import anyio.to_thread
+from carruns import times
+from carruns.records import RunStatus, RunSummary
+
+from carrunsd.appender import Appender
+from carrunsd.catalog import Catalog, Entry
+from carrunsd.config import Config
+from carrunsd.feed import Feed
+from carrunsd.journal import Journal
+from carrunsd.ledger import OPEN, Run
+from carrunsd.stats import Stats
+from carrunsd.store import layout, reader, runstore
+from carrunsd.store.tree import Tree
+from carrunsd.syncer import Syncer
+
+log = logging.getLogger("carrunsd.core")
+
+SMALL_FILE_BYTES = 4 << 20  # a run file up to here is read on the loop, a larger one in a thread
+MAX_RETIRED = 512  # ended runs kept in memory for late answers
+_REFRESH_SECS = 0.1  # how often an unknown id may make the daemon list directories again
+
+
+class Owner(Protocol):
+    """A connection, as far as owning runs goes."""
+
+    runs: set[Run]
+
+
+class Core:
+    """Everything the commands work with.  ``loop`` is the running asyncio event loop."""
+
+    def __init__(self, car_dir: str, config: Config, loop: Any) -> None:
+        self.car_dir = car_dir
+        self.settings = config.settings
+        self.retention = config.retention
+        self.loop = loop
+        self.stats = Stats()
+        self.feed = Feed(self.stats)
+        self.tree = Tree(os.path.join(car_dir, "runs"))
+        self.catalog = Catalog(self.tree)
+        self.syncer = Syncer(loop, self.tree, self.stats, config.settings.fsync, self._journal_idle)
+        self.appender = Appender(
+            self.tree, self.syncer, self.feed, self.stats,
+            schedule=loop.call_soon, on_lost=self.forget, max_open_files=_open_files_limit(),
+        )  # fmt: skip
+        self.runs: dict[str, Run] = {}
+        self.by_path: dict[tuple[str, str], Run] = {}
+        self._retired: OrderedDict[Run, None] = OrderedDict()
+        self._last_refresh = 0.0
+        self.on_end: Callable[[], None] = lambda: None
+
+    def apply(self, config: Config) -> None:
+        """Take over another configuration (SIGHUP)."""
+        self.settings = config.settings
+        self.retention = config.retention
+        self.syncer.policy = config.settings.fsync
+
+    # -- finding runs --------------------------------------------------------------------------------------
+
+    def find(self, run_id: str) -> Run | None | Awaitable[Run | None]:
+        """Return the run, read from its file if it is not in memory; awaitable where the file is large."""
+        run = self.runs.get(run_id)
+        if run is not None:
+            return run
+        entries = self._entries(run_id)
+        if not entries:
+            return None
+        if sum(max(0, self._size(entry)) for entry in entries) > SMALL_FILE_BYTES:
+            return self._load_in_thread(run_id, entries)
+        return self._loaded(run_id, [(entry, self._scan(entry)) for entry in entries])
+
+    def _entries(self, run_id: str) -> list[Entry]:
+        entries = self.catalog.find(run_id)
+        now = time.monotonic()
+        if not entries and now - self._last_refresh > _REFRESH_SECS:
+            self._last_refresh = now
+            self.catalog.refresh()
+            entries = self.catalog.find(run_id)
+        return entries
+
+    def _size(self, entry: Entry) -> int:
+        try:
+            directory = self.tree.directory(entry.path[0])
+            return os.stat(entry.path[1], dir_fd=directory, follow_symlinks=False).st_size
+        except OSError:
+            return 0
+
+    def _scan(self, entry: Entry) -> reader.Scan | None:
+        path = os.path.join(self.tree.root, entry.path[0])
+        try:
+            directory = layout.open_dir(path)
+            try:
+                fd = layout.open_for_reading(entry.path[1], directory)
+            finally:
+                os.close(directory)
+            try:
+                return reader.scan(fd)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("%s/%s cannot be read: %s", *entry.path, error)
+            return None
+
+    async def _load_in_thread(self, run_id: str, entries: list[Entry]) -> Run | None:
+        scans = [(entry, await anyio.to_thread.run_sync(self._scan, entry)) for entry in entries]
+        return self.runs.get(run_id) or self._loaded(run_id, scans)
+
+    def _loaded(self, run_id: str, scans: list[tuple[Entry, reader.Scan | None]]) -> Run | None:
+        for entry, found in scans:
+            if found is None:
+                self.catalog.forget(entry.path)
+            elif found.started is not None and found.started.run_id == run_id:
+                return self._admit(entry, found)
+        return None
+
+    def _admit(self, entry: Entry, found: reader.Scan) -> Run:
+        """Bring a run that was read from its file into memory."""
+        start = found.started
+        assert start is not None
+        run = Run(start.run_id, start.agent_id, start.intent, start.started_at)
+        run.detached = start.detached is True
+        run.turn_count, run.next_index, run.lines = found.turn_count, found.next_index, found.lines
+        run.writers = found.writers
+        run.status = found.status
+        if found.ended is not None and run.status is not OPEN:
+            run.ended_at = found.ended.ended_at
+            run.outcome_status = reader.outcome_status(found.ended.termination)
+            termination = found.ended.termination
+            if isinstance(termination, dict) and isinstance(termination.get("outcome"), dict):
+                run.outcome = termination["outcome"]
+        journal = Journal(run, entry.path, fresh=False)
+        if found.torn:  # healing cuts it, so it is no line of the file
+            log.warning("run %s: %d bytes of a torn tail", run.run_id, len(found.torn))
+        journal.synced_bytes = found.good_bytes
+        self.enter(run, journal)
+        if run.status is not OPEN:
+            self._retire(run)
+        return run
+
+    def enter(self, run: Run, journal: Journal) -> None:
+        """Take a run into memory."""
+        run.journal = journal
+        self.runs[run.run_id] = run
+        self.by_path[journal.path] = run
+        entry = self.catalog.note(journal.path)
+        entry.known = False
+
+    def forget(self, run: Run) -> None:
+        """Drop a run from memory: its file never came to be, or is gone, or nobody needs it any more."""
+        if run.timer is not None:
+            run.timer.cancel()
+            run.timer = None
+        for owner in run.owners:
+            owner.runs.discard(run)
+        run.owners.clear()
+        self._retired.pop(run, None)
+        if self.runs.get(run.run_id) is run:
+            del self.runs[run.run_id]
+            self.by_path.pop(run.journal.path, None)
+        entry = self.catalog.note(run.journal.path)
+        entry.known = False
+        entry.maybe_open = run.status is OPEN
+        if run.journal.fresh:
+            self.catalog.forget(run.journal.path)
+        self.appender.close(run.journal)
+
+    def _retire(self, run: Run) -> None:
+        """An ended run stays for late answers, until enough others have ended."""
+        self._retired[run] = None
+        self._retired.move_to_end(run)
+        if len(self._retired) > MAX_RETIRED:
+            for old in self._retired:
+                if old.journal.idle and not old.watched:
+                    self.forget(old)
+                    break
+
+    def _journal_idle(self, journal: Journal) -> None:
+        """A sync is over and nothing is left to sync: the file of an ended run is closed."""
+        if journal.close_after_sync or journal.run.status is not OPEN:
+            journal.close_after_sync = False
+            self.appender.close(journal)
+
+    # -- owners and timers ---------------------------------------------------------------------------------
+
+    def attach(self, owner: Owner, run: Run) -> None:
+        """The run belongs to this connection too, and is not given up while it lasts."""
+        run.owners.add(owner)
+        owner.runs.add(run)
+        if run.timer is not None and not run.detached:
+            run.timer.cancel()
+            run.timer = None
+
+    def detach_all(self, owner: Owner) -> None:
+        """A connection is gone: runs that were its alone get their grace."""
+        for run in owner.runs:
+            run.owners.discard(owner)
+            if not run.owners and run.status is OPEN and not run.detached:
+                self.arm(run, self.settings.disconnect_grace_secs, "disconnected")
+        owner.runs = set()
+
+    def arm(self, run: Run, seconds: float, reason: str) -> None:
+        """Give the run up after ``seconds``, unless somebody comes for it."""
+        if run.timer is not None:
+            run.timer.cancel()
+        run.timer = self.loop.call_later(seconds, self._give_up, run, reason)
+
+    def _give_up(self, run: Run, reason: str) -> None:
+        run.timer = None
+        if run.status is not OPEN or run.owners:
+            return
+        if run.detached:
+            left = self.settings.detached_idle_secs - self._idle_seconds(run)
+            if left > 0:
+                self.arm(run, left, reason)
+                return
+        log.info("run %s of %s: incomplete (%s)", run.run_id, run.agent_id, reason)
+        self.stop(run, reason)
+
+    def _idle_seconds(self, run: Run) -> float:
+        try:
+            directory = self.tree.directory(run.journal.path[0])
+            changed = os.stat(run.journal.path[1], dir_fd=directory, follow_symlinks=False).st_mtime
+        except OSError:
+            return float("inf")
+        return max(0.0, time.time() - changed)
+
+    def stop(self, run: Run, reason: str, ticket: Any = None, result: bytes = b"") -> None:
+        """End an open run as incomplete."""
+        run.mark()
+        run.move("stop")
+        run.ended_at = times.render(time.time_ns())
+        run.outcome_status = None
+        run.lines += 1
+        record = runstore.incomplete(run.agent_id, run.run_id, reason, run.ended_at)
+        self.ended(run, record, ticket, result)
+
+    def ended(self, run: Run, record: Any, ticket: Any, result: bytes) -> None:
+        """Put down the ``ended`` record of a run that has just moved on to its end."""
+        self.appender.put(run, [record], ticket, result, durable=self.settings.fsync != "no")
+        if run.timer is not None:
+            run.timer.cancel()
+            run.timer = None
+        self._retire(run)
+        self.on_end()
+
+    def reopened(self, run: Run) -> None:
+        """An incomplete run goes on."""
+        self._retired.pop(run, None)
+
+    # -- orphans -------------------------------------------------------------------------------------------
+
+    async def adopt(self, entries: list[Entry], *, found_at_start: bool) -> int:
+        """End the runs in progress among ``entries`` that nobody owns; return how many were ended."""
+        adopted = 0
+        for entry in entries:
+            run = self.by_path.get(entry.path)
+            if run is None:
+                scan = await anyio.to_thread.run_sync(self._scan, entry)
+                run = self.by_path.get(entry.path)
+                if run is None and scan is not None and scan.started is not None:
+                    run = self._admit(entry, scan)
+            entry.maybe_open = False
+            if run is None or run.status is not OPEN or run.owners:
+                continue
+            if run.detached:
+                if run.timer is None:
+                    idle = self.settings.detached_idle_secs - self._idle_seconds(run)
+                    self.arm(run, max(0.0, idle), "abandoned")
+                continue
+            self.stop(run, "daemon_restart")
+            adopted += 1
+        if adopted:
+            when = "found at start-up" if found_at_start else "asked to"
+            log.info("%d runs in progress that nobody came back for are incomplete (%s)", adopted, when)
+        return adopted
+
+    def orphans(self) -> list[Entry]:
+        """Return the entries that may be in progress and are nobody's."""
+        return [
+            entry
+            for entry in self.catalog.entries()
+            if (run := self.by_path.get(entry.path)) is None
+            and entry.maybe_open
+            or run is not None
+            and run.status is OPEN
+            and not run.owners
+        ]
+
+    # -- summaries -----------------------------------------------------------------------------------------
+
+    def summary(self, run: Run) -> RunSummary | None:
+        """Return the summary of a run in memory."""
+        if not run.started_at:
+            return None
+        journal: Journal = run.journal
+        size = journal.file.size if journal.file is not None else self._size(self.catalog.note(journal.path))
+        return RunSummary(
+            run_id=run.run_id,
+            agent_id=run.agent_id,
+            intent=run.intent,
+            started_at=run.started_at,
+            status=run.status,
+            turn_count=run.turn_count,
+            bytes=size,
+            ended_at=run.ended_at if run.status is not OPEN else None,
+            outcome_status=run.outcome_status if run.status is RunStatus.COMPLETED else None,
+        )
+
+    async def summaries(self, entries: list[Entry]) -> list[tuple[Entry, RunSummary]]:
+        """Return the summaries of ``entries``; those not known yet are read in a thread."""
+        unknown = [entry for entry in entries if not entry.known and entry.path not in self.by_path]
+        if unknown:
+            await anyio.to_thread.run_sync(self.catalog.summarize, unknown)
+        return self.known_summaries(entries)
+
+    def known_summaries(self, entries: list[Entry]) -> list[tuple[Entry, RunSummary]]:
+        """Return the summaries of those ``entries`` that are known."""
+        out = []
+        for entry in entries:
+            run = self.by_path.get(entry.path)
+            summary = entry.summary if run is None else self.summary(run)
+            if summary is not None:
+                out.append((entry, summary))
+        return out
+
+    def open_runs(self) -> list[Run]:
+        """Return the open runs in memory."""
+        return [run for run in self.runs.values() if run.status is OPEN]
+
+
+def _open_files_limit() -> int:
+    """Raise the soft limit to the hard one and return how many run files may be open at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 65536
+    wanted = min(wanted, 65536)
+    if soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+        except (OSError, ValueError):
+            pass
+    return max(8, soft // 4)
+
+

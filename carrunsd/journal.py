@@ -1,0 +1,96 @@
+"""What one run has to write, who waits for it, and what is written but not yet known to be on the device."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from carruns import errors
+
+from carrunsd.ledger import Run
+from carrunsd.store.layout import NameConflictError
+from carrunsd.store.runfile import RunFile
+from carrunsd.tickets import Ticket
+
+Acks = list[tuple[Ticket, bytes]]
+
+
+class Journal:
+    """A run's way to its file.  ``path`` is the names of its directory and file.
+
+    ``fresh`` until the first write: the file may be made, and must hold nothing.  ``unsynced`` keeps what was
+    written behind ``synced_bytes``, the length known to be on the device: should a sync fail, the pages in the
+    kernel cannot be trusted, and this is written again.  ``failure`` is the sync's error until that was done.
+    """
+
+    __slots__ = (
+        "acks", "close_after_sync", "durable", "failure", "file", "fresh", "new_dirs", "path", "pending", "queued",
+        "run", "sync_acks", "synced_bytes", "syncing", "unsynced", "unsynced_bytes",
+    )  # fmt: skip
+
+    def __init__(self, run: Run, path: tuple[str, str], *, fresh: bool) -> None:
+        self.run = run
+        self.path = path
+        self.fresh = fresh
+        self.file: RunFile | None = None
+        self.pending: list[Any] = []
+        self.acks: Acks = []
+        self.durable = False
+        self.queued = False
+        self.new_dirs: list[int] = []
+        self.unsynced: list[bytes] = []
+        self.unsynced_bytes = 0
+        self.synced_bytes = 0
+        self.sync_acks: Acks = []
+        self.syncing = False
+        self.close_after_sync = False
+        self.failure: OSError | None = None
+
+    def take(self) -> tuple[list[Any], Acks, bool]:
+        """Hand out what was put down since the last time, and whether it must be durable."""
+        out = self.pending, self.acks, self.durable
+        self.pending, self.acks, self.durable, self.queued = [], [], False, False
+        return out
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is written that is not synced, and nobody waits."""
+        return not (self.unsynced or self.syncing or self.sync_acks or self.failure or self.queued)
+
+    def close(self) -> None:
+        """Close the file and the directories that were to be synced with it."""
+        for fd in self.new_dirs:
+            os.close(fd)
+        self.new_dirs = []
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
+def refuse(acks: Acks, error: OSError) -> None:
+    """Answer everyone who waits with a ``storage`` error that names the errno, and say what to do."""
+    name = errno_name(error)
+    code = errors.CONFLICT if isinstance(error, NameConflictError) else errors.STORAGE
+    message = str(error.strerror or error)
+    if code == errors.STORAGE:
+        message = f"the store could not write: {message} ({name}); {_advice(error.errno)}"
+    for ticket, _ in acks:
+        ticket.fail(code, message, {"errno": name})
+
+
+def errno_name(error: OSError) -> str:
+    """Return ``"ENOSPC"`` and the like."""
+    return errno.errorcode.get(error.errno or 0, "EIO")
+
+
+def _advice(number: int | None) -> str:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "make room, then send it again"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return "too many open files: send it again later, or raise the limit"
+    if number == errno.EROFS:
+        return "the file system is read-only: mount it writable, then send it again"
+    if number in (errno.ENOENT, errno.ESTALE):
+        return "the run's file was removed or replaced: start a new run"
+    return "nothing of this request was stored; send it again"

@@ -1,0 +1,145 @@
+"""Open runs as pure state: the next index, what each writer has stored, and how a run moves on.
+
+Theory of operation: commands change a :class:`Run` at once, the appender writes what came of it a moment later.
+``mark`` keeps the state as of the last good write, and ``undo`` goes back to it when a write fails, so that
+memory never knows more than the file.  No I/O, no clock: times come in as text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from carruns.records import RunStatus, Turn
+
+OPEN = RunStatus.IN_PROGRESS
+COMPLETED = RunStatus.COMPLETED
+INCOMPLETE = RunStatus.INCOMPLETE
+
+#: What may happen to a run, and what it becomes.  ``incomplete`` is provisional, an outcome is final.
+TRANSITIONS: dict[tuple[RunStatus, str], RunStatus] = {
+    (OPEN, "turn"): OPEN,
+    (OPEN, "complete"): COMPLETED,
+    (OPEN, "stop"): INCOMPLETE,  # abandoned, disconnected, daemon_restart
+    (OPEN, "resume"): OPEN,
+    (INCOMPLETE, "resume"): OPEN,
+    (INCOMPLETE, "stop"): INCOMPLETE,
+}
+
+#: Why a batch of turns was dropped (SPEC section 4).
+RUN_TERMINAL = "run_terminal"
+TURN_LIMIT = "run_turn_limit"
+OUT_OF_ORDER = "out_of_order"
+
+_DAEMONS_OWN = frozenset(("record", "index", "recorded_at", "writer", "seq"))
+
+
+class Run:
+    """One run as the daemon knows it.  ``lines`` is the number of lines in its file: the cursor of its end."""
+
+    __slots__ = (
+        "_mark", "agent_id", "detached", "ended_at", "intent", "journal", "lines", "next_index", "outcome",
+        "outcome_status", "owners", "run_id", "started_at", "status", "timer", "turn_count", "watched", "writers",
+    )  # fmt: skip
+
+    def __init__(self, run_id: str, agent_id: str, intent: str, started_at: str) -> None:
+        self.run_id = run_id
+        self.agent_id = agent_id
+        self.intent = intent
+        self.started_at = started_at
+        self.status = OPEN
+        self.detached = False
+        self.turn_count = 0
+        self.next_index = 0
+        self.lines = 0
+        self.writers: dict[str, int] = {}
+        self.outcome: dict[str, Any] | None = None
+        self.outcome_status: str | None = None
+        self.ended_at: str | None = None
+        self.owners: set[Any] = set()
+        self.timer: Any = None
+        self.watched = False
+        self.journal: Any = None
+        self._mark: tuple[Any, ...] | None = None
+
+    def can(self, event: str) -> bool:
+        """Tell whether ``event`` may happen to the run now."""
+        return (self.status, event) in TRANSITIONS
+
+    def move(self, event: str) -> None:
+        """Let ``event`` happen.  Raises ``KeyError`` where it may not."""
+        self.status = TRANSITIONS[self.status, event]
+
+    # -- turns ---------------------------------------------------------------------------------------------
+
+    def order(self, writer: str | None, seq: int | None, count: int) -> int:
+        """Return how many of ``count`` turns from ``seq`` are stored already; -1 if some before them are not."""
+        if writer is None or seq is None:
+            return 0
+        expected = self.writers.get(writer, -1) + 1
+        if seq == expected:
+            return 0
+        return -1 if seq > expected else min(count, expected - seq)
+
+    def take(self, turns: list[Any], writer: str | None, seq: int | None, stamp: str) -> list[Any]:
+        """Number and stamp ``turns`` as the next ones of the run; return them as they are to be written."""
+        index = self.next_index
+        given: Any = seq
+        for place, turn in enumerate(turns):
+            if type(turn) is Turn:
+                turn.index = index
+                turn.recorded_at = stamp
+                if writer is not None:
+                    turn.writer = writer
+                    turn.seq = given
+                    given += 1
+                if turn.verifier_verdict is None:
+                    turn.verifier_verdict = "not_run"
+            else:
+                turns[place] = _numbered(turn, index, stamp, writer, given)
+                given = None if given is None else given + 1
+            index += 1
+        if writer is not None:
+            self.writers[writer] = given - 1
+        count = len(turns)
+        self.next_index = index
+        self.turn_count += count
+        self.lines += count
+        return turns
+
+    # -- undo ----------------------------------------------------------------------------------------------
+
+    def mark(self) -> None:
+        """Remember the state, unless one is remembered already."""
+        if self._mark is None:
+            self._mark = (
+                self.status, self.turn_count, self.next_index, self.lines, dict(self.writers), self.outcome,
+                self.outcome_status, self.ended_at,
+            )  # fmt: skip
+
+    def settle(self) -> None:
+        """What has happened since the mark is in the file."""
+        self._mark = None
+
+    def undo(self) -> None:
+        """Go back to the mark: the file did not take what came after it."""
+        if self._mark is not None:
+            (
+                self.status, self.turn_count, self.next_index, self.lines, self.writers, self.outcome,
+                self.outcome_status, self.ended_at,
+            ) = self._mark  # fmt: skip
+            self._mark = None
+
+
+def _numbered(
+    turn: dict[str, Any], index: int, stamp: str, writer: str | None, seq: int | None
+) -> dict[str, Any]:
+    """Return a turn with unknown fields as it is to be written: all it came with, the daemon's own fields set."""
+    out: dict[str, Any] = {"record": "turn", "index": index}
+    out.update((key, value) for key, value in turn.items() if key not in _DAEMONS_OWN)
+    out.setdefault("parameters", None)
+    if out.get("verifier_verdict") is None:
+        out["verifier_verdict"] = "not_run"
+    out["recorded_at"] = stamp
+    if writer is not None:
+        out["writer"], out["seq"] = writer, seq
+    return out

@@ -1,0 +1,255 @@
+"""Reading run files: records in pages, and one pass that says what a file holds.
+
+A bad line is skipped and counted and never hides the good ones around it; a whole last line without its
+newline counts, anything less is the torn tail.  Files are read in blocks, so memory does not grow with them.
+Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Union
+
+import msgspec
+from carruns.records import Record, RunStatus, RunSummary
+from msgspec import Struct
+
+BLOCK_BYTES = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+
+
+class _Line(Struct, gc=False):
+    """What a scan wants of a line; the rest is skipped over without being built."""
+
+    record: str
+    run_id: Any = None
+    agent_id: Any = None
+    intent: Any = None
+    started_at: Any = None
+    termination: Any = None
+    ended_at: Any = None
+    detached: Any = None
+    agent_name: Any = None
+    index: Any = None
+    writer: Any = None
+    seq: Any = None
+
+
+_lines = msgspec.json.Decoder(_Line)
+_objects = msgspec.json.Decoder(dict[str, Any])
+#: What msgspec raises for input that is no record; RecursionError and UnicodeDecodeError are no DecodeError.
+BAD_LINE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Scan(Struct):
+    """What one pass over a run file found.
+
+    ``lines`` counts whole lines, bad ones included (it is the cursor of the file's end); ``good_bytes`` is the
+    offset behind the last of them, ``torn`` what stands behind that.  ``writers`` maps each writer to its
+    highest ``seq``.
+    """
+
+    started: Union[_Line, None] = None
+    ended: Union[_Line, None] = None
+    reopened: bool = False
+    turn_count: int = 0
+    next_index: int = 0
+    lines: int = 0
+    skipped: int = 0
+    size: int = 0
+    good_bytes: int = 0
+    torn: bytes = b""
+    unterminated: bool = False
+    writers: dict[str, int] = {}
+
+    @property
+    def status(self) -> RunStatus:
+        """In progress until an ``ended`` that nothing was recorded after; an outcome stays an outcome."""
+        if self.ended is None or self.reopened:
+            return RunStatus.IN_PROGRESS
+        return RunStatus.INCOMPLETE if outcome_status(self.ended.termination) is None else RunStatus.COMPLETED
+
+    def summary(self) -> RunSummary | None:
+        """Return the run's summary, or ``None`` for a file without a usable ``started``."""
+        start = self.started
+        if start is None:
+            return None
+        over = self.status is not RunStatus.IN_PROGRESS and self.ended is not None
+        return RunSummary(
+            run_id=start.run_id,
+            agent_id=start.agent_id,
+            intent=start.intent,
+            started_at=start.started_at,
+            status=self.status,
+            ended_at=self.ended.ended_at if over and self.ended else None,
+            turn_count=self.turn_count,
+            bytes=self.size,
+            outcome_status=outcome_status(self.ended.termination) if over and self.ended else None,
+        )
+
+    def take(self, line: _Line) -> None:
+        """Account for one good line."""
+        kind = line.record
+        if kind == "turn":
+            self.turn_count += 1
+            self.reopened = self.ended is not None and outcome_status(self.ended.termination) is None
+            index = line.index if type(line.index) is int else self.next_index
+            self.next_index = max(self.next_index, index) + 1 if index >= self.next_index else self.next_index
+            if type(line.writer) is str and type(line.seq) is int:
+                self.writers[line.writer] = max(line.seq, self.writers.get(line.writer, -1))
+        elif kind == "started":
+            if self.started is None and _usable_start(line):
+                self.started = line
+        elif kind == "ended":
+            final = self.ended is not None and outcome_status(self.ended.termination) is not None
+            if not final or outcome_status(line.termination) is not None:
+                self.ended = line
+            self.reopened = False
+
+
+def _usable_start(line: _Line) -> bool:
+    return all(type(v) is str for v in (line.run_id, line.agent_id, line.intent, line.started_at))
+
+
+def outcome_status(termination: Any) -> str | None:
+    """Return the outcome's status a ``termination`` holds, ``None`` if it is incomplete.
+
+    Reads every encoding serde has for the enum: internally tagged (the one we write), externally tagged,
+    adjacently tagged, untagged (https://serde.rs/enum-representations.html), in snake case or as Rust names it.
+    """
+    if not isinstance(termination, dict):
+        return None
+    body: Any = termination
+    tag = next((termination[k] for k in ("kind", "type", "tag", "t") if type(termination.get(k)) is str), None)
+    if tag is None and len(termination) == 1:
+        tag, inner = next(iter(termination.items()))
+        body = inner if isinstance(inner, dict) else {}
+    elif tag is not None:
+        inner = next((termination[k] for k in ("content", "data", "value", "c") if k in termination), None)
+        body = inner if isinstance(inner, dict) else termination
+    if tag is not None and tag.lower() not in ("outcome", "status"):
+        return None
+    status = body.get("status", termination.get("status"))
+    if status is None and isinstance(body.get("outcome"), dict):
+        status = body["outcome"].get("status")
+    return _snake(status) if isinstance(status, str) else ("done" if tag else None)
+
+
+def _snake(name: str) -> str:
+    return "".join(("_" if i and c.isupper() else "") + c.lower() for i, c in enumerate(name))
+
+
+def read_blocks(fd: int, offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Yield ``(offset, block)`` of whole lines from ``offset``; last comes what has no newline, if anything.
+
+    A line longer than a block is handed over whole, so memory is bounded by the longest line.
+    """
+    held: list[bytes] = []
+    start = position = offset
+    while True:
+        want = BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - position)
+        chunk = os.pread(fd, want, position) if want > 0 else b""
+        if not chunk:
+            break
+        position += len(chunk)
+        cut = chunk.rfind(b"\n") + 1
+        if cut:
+            block = b"".join((*held, chunk[:cut]))
+            yield start, block
+            start += len(block)
+            held = [chunk[cut:]] if cut < len(chunk) else []
+        else:
+            held.append(chunk)
+    if held:
+        yield start, b"".join(held)
+
+
+def scan(fd: int) -> Scan:
+    """Read a run file once, from its beginning, and return what it holds.  Raises ``OSError``."""
+    found = Scan(writers={})
+    for offset, block in read_blocks(fd):
+        found.size = offset + len(block)
+        if not block.endswith(b"\n"):
+            _take_tail(found, block)
+            break
+        found.good_bytes = found.size
+        found.lines += block.count(b"\n")
+        _take_block(found, block)
+    return found
+
+
+def _take_block(found: Scan, block: bytes) -> None:
+    try:
+        lines = _lines.decode_lines(block)
+    except BAD_LINE:
+        lines = []
+        for text in block.split(b"\n")[:-1]:
+            line = _line(text)
+            if line is not None:
+                lines.append(line)
+            elif text.strip():
+                found.skipped += 1
+    for line in lines:
+        found.take(line)
+
+
+def _take_tail(found: Scan, tail: bytes) -> None:
+    """The last line has no newline: it counts if it is whole, else it is the torn tail."""
+    line = _line(tail.rstrip(b"\0"))
+    if line is None:
+        found.torn = tail
+        found.skipped += 1
+        return
+    found.unterminated = True
+    found.good_bytes += len(tail.rstrip(b"\0"))
+    found.lines += 1
+    found.take(line)
+
+
+def _line(text: bytes) -> _Line | None:
+    try:
+        return _lines.decode(text.removeprefix(_BOM))
+    except BAD_LINE:
+        return None
+
+
+def records(fd: int) -> tuple[list[Record], int]:
+    """Return all records of a run file, and how many lines were skipped.  Raises ``OSError``."""
+    out: list[Record] = []
+    skipped = 0
+    for _, block in read_blocks(fd):
+        for text in block.split(b"\n"):
+            record = parse_record(text)
+            if record is not None:
+                out.append(record)
+            elif text.strip():
+                skipped += 1
+    return out, skipped
+
+
+def parse_record(text: bytes) -> Record | None:
+    """Return the record that a line holds, or ``None`` if it holds none."""
+    try:
+        value = _objects.decode(text.removeprefix(_BOM).rstrip(b"\0"))
+    except BAD_LINE:
+        return None
+    return Record(value) if type(value.get("record")) is str else None
+
+
+def ends_open(fd: int, size: int) -> bool:
+    """Tell from the end of a file alone whether its run may be in progress.
+
+    ``False`` is certain (the last line is an ``ended``); ``True`` wants a :func:`scan` before anything is done
+    about it.  Reads a few KiB, however long the file.
+    """
+    reach = 4096
+    while True:
+        start = max(0, size - reach)
+        tail = os.pread(fd, size - start, start).rstrip(b"\n")
+        cut = tail.rfind(b"\n")
+        if cut >= 0 or start == 0:
+            break
+        reach *= 8
+    line = _line(tail[cut + 1 :])
+    return line is None or line.record != "ended"

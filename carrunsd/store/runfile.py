@@ -1,0 +1,86 @@
+"""Appending to one run file: heal its tail, write all or nothing.
+
+Theory of operation: the file is a row of whole lines up to ``size``.  An append that fails or comes out short
+is cut back to ``size`` before anything else happens, so no half record ever stands between whole ones.
+Syncing and the order of writes are the callers' business.
+"""
+
+from __future__ import annotations
+
+import os
+
+from carrunsd.store import reader
+
+
+class RunFile:
+    """An open run file.  ``size`` is its length in bytes as far as whole lines go."""
+
+    __slots__ = ("broken", "created", "fd", "healed", "size")
+
+    def __init__(self, fd: int, *, created: bool = False) -> None:
+        self.fd = fd
+        self.created = created
+        self.broken = False
+        self.healed = 0
+        self.size = os.fstat(fd).st_size
+
+    def heal(self) -> None:
+        """Make the file end in a whole line: a torn tail goes, a whole last line gets its newline.
+
+        ``healed`` says how many bytes were cut.  Only what stands behind the last newline is ever cut, and only
+        if it is no record: a bad line in the middle stays.  Raises ``OSError``.
+        """
+        size = os.fstat(self.fd).st_size
+        tail_at = _last_newline(self.fd, size) + 1
+        tail = os.pread(self.fd, size - tail_at, tail_at)
+        whole = tail.rstrip(b"\0")
+        keep = tail_at + len(whole) if whole and reader.parse_record(whole) is not None else tail_at
+        if keep < size:
+            os.ftruncate(self.fd, keep)
+            self.healed = size - keep
+        self.size = keep
+        self.broken = False
+        if keep > tail_at:
+            self.append(b"\n")
+
+    def append(self, data: bytes) -> None:
+        """Write ``data`` (whole lines) at the end, all of it or nothing.
+
+        Raises ``OSError`` when the disk refuses; the file is then as before, or ``broken`` until healed.
+        """
+        if self.broken:
+            self.heal()
+        try:
+            written = os.write(self.fd, data)
+            while written < len(data):
+                written += os.write(self.fd, data[written:])
+        except OSError:
+            self._cut_back()
+            raise
+        self.size += len(data)
+
+    def _cut_back(self) -> None:
+        self.broken = True
+        try:
+            os.ftruncate(self.fd, self.size)
+        except OSError:
+            return
+        self.broken = False
+
+    def close(self) -> None:
+        """Close the descriptor; a second call does nothing."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def _last_newline(fd: int, size: int) -> int:
+    """Return the offset of the last newline, -1 if there is none."""
+    end = size
+    while end > 0:
+        start = max(0, end - 65536)
+        found = os.pread(fd, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found
+        end = start
+    return -1

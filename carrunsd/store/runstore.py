@@ -1,0 +1,226 @@
+"""``RunStore``: the seed's store, for use in one process without the daemon.
+
+Stateless: every call looks at the directory.  A daemon on the same directory is the sole writer there, so use
+the client instead while one runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from carruns import times
+from carruns.records import Record, RunEnded, RunStarted, RunStatus, RunSummary, Turn
+
+from carrunsd.store import layout, reader, retention, strict
+from carrunsd.store.retention import RetentionConfig
+from carrunsd.store.runfile import RunFile
+
+AnyRecord = RunStarted | RunEnded | Turn | Mapping[str, Any]
+
+
+class RunStore:
+    """The runs under ``root`` (``<car dir>/runs``), one JSONL file each (SPEC section 2).
+
+    Writing raises ``OSError`` when the disk refuses, :class:`~carrunsd.store.layout.NameConflictError` when two
+    ids meet on one file, ``ValueError`` for a record that a strict JSON reader would refuse.
+    """
+
+    def __init__(self, runs_root: str | os.PathLike[str], retention: RetentionConfig | None = None) -> None:
+        self._root = Path(runs_root)
+        self._retention = retention or RetentionConfig()
+
+    @classmethod
+    def from_journal_dir(cls, journal_dir: str | os.PathLike[str]) -> RunStore:
+        """Return the store beside a CAR journal directory: ``<journal dir>/../runs``, with its retention."""
+        car_dir = Path(journal_dir).parent
+        return cls(car_dir / layout_runs_name(), RetentionConfig.from_car_dir(car_dir))
+
+    @property
+    def root(self) -> Path:
+        """The directory the runs are in."""
+        return self._root
+
+    def append_records(self, agent_id: str, run_id: str, records: Iterable[AnyRecord]) -> None:
+        """Append records to a run, all or none of them; the file is made if it is missing."""
+        data = b"".join(_line(record) for record in records)
+        if not data:
+            return
+        root_fd = layout.ensure_root(os.fspath(self._root))
+        with _closing(root_fd):
+            dir_fd, _ = layout.ensure_dir(root_fd, layout.agent_dir_name(agent_id))
+            with _closing(dir_fd):
+                self._append(dir_fd, agent_id, run_id, data)
+
+    def _append(self, dir_fd: int, agent_id: str, run_id: str, data: bytes) -> None:
+        fd, created = layout.open_for_append(layout.run_file_name(run_id), dir_fd, create=True)
+        file = RunFile(fd, created=created)
+        try:
+            if not created:
+                check_owner(fd, agent_id, run_id)
+                file.heal()
+            file.append(data)
+        finally:
+            file.close()
+
+    def write_started(self, started: RunStarted | Mapping[str, Any]) -> None:
+        """Append the ``started`` record to the run it names."""
+        self._write_one(started, "started")
+
+    def append_turns(self, agent_id: str, run_id: str, turns: Iterable[AnyRecord]) -> None:
+        """Append turn records to a run, their indexes as given."""
+        self.append_records(agent_id, run_id, turns)
+
+    def write_ended(self, ended: RunEnded | Mapping[str, Any]) -> None:
+        """Append the ``ended`` record to the run it names."""
+        self._write_one(ended, "ended")
+
+    def _write_one(self, record: RunStarted | RunEnded | Mapping[str, Any], kind: str) -> None:
+        value = msgspec.to_builtins(record)
+        self.append_records(value["agent_id"], value["run_id"], [{"record": kind, **value}])
+
+    def get_run_trace(self, run_id: str) -> list[Record] | None:
+        """Return a run's records, whichever agent it is of; ``None`` if there is no such run."""
+        found = self._find(run_id)
+        return None if found is None else self._trace(found, run_id)
+
+    def get_run_trace_for(self, agent_id: str, run_id: str) -> list[Record] | None:
+        """Return the records of an agent's run; ``None`` if there is no such run."""
+        return self._trace(layout.sanitize(agent_id), run_id)
+
+    def _trace(self, agent_dir: str, run_id: str) -> list[Record] | None:
+        with self._reading(agent_dir, layout.sanitize(run_id) + layout.SUFFIX) as fd:
+            return None if fd is None else reader.records(fd)[0]
+
+    def list_runs(self, agent_id: str) -> list[RunSummary]:
+        """Return the summaries of an agent's runs, newest first; one bad file never hides another."""
+        runs = [summary for _, summary in self._summaries(layout.sanitize(agent_id))]
+        return sorted(runs, key=retention.started_ns, reverse=True)
+
+    def agent_for_run(self, run_id: str) -> str | None:
+        """Return the id of the agent that a run is of, ``None`` if there is no such run."""
+        agent_dir = self._find(run_id)
+        if agent_dir is None:
+            return None
+        with self._reading(agent_dir, layout.sanitize(run_id) + layout.SUFFIX) as fd:
+            started = reader.scan(fd).started if fd is not None else None
+        return started.agent_id if started else agent_dir
+
+    def gc(self) -> int:
+        """Remove the runs that retention lets go; return how many.  A run in progress is never removed."""
+        removed = 0
+        for agent_dir in self._agent_dirs():
+            files = {summary.run_id: name for name, summary in self._summaries(agent_dir)}
+            summaries = [summary for _, summary in self._summaries(agent_dir)]
+            for summary, _ in retention.expired(summaries, self._retention, time.time_ns()):
+                with contextlib.suppress(OSError):
+                    os.unlink(self._root / agent_dir / files[summary.run_id])
+                    removed += 1
+        return removed
+
+    def adopt_orphans(self) -> int:
+        """End every run in progress as ``incomplete``; return how many.  For the sole owner at start-up."""
+        adopted = 0
+        for agent_dir in self._agent_dirs():
+            for _, summary in self._summaries(agent_dir):
+                if summary.status is RunStatus.IN_PROGRESS:
+                    with contextlib.suppress(OSError):
+                        self.write_ended(incomplete(summary.agent_id, summary.run_id, "daemon_restart"))
+                        adopted += 1
+        return adopted
+
+    def _agent_dirs(self) -> list[str]:
+        try:
+            root_fd = layout.open_dir(os.fspath(self._root))
+        except OSError:
+            return []
+        with _closing(root_fd):
+            return sorted(layout.agent_dirs(root_fd))
+
+    def _find(self, run_id: str) -> str | None:
+        name = layout.sanitize(run_id) + layout.SUFFIX
+        for agent_dir in self._agent_dirs():
+            with self._reading(agent_dir, name) as fd:
+                if fd is not None:
+                    return agent_dir
+        return None
+
+    @contextlib.contextmanager
+    def _reading(self, agent_dir: str, name: str) -> Iterator[int | None]:
+        """Open a run file for reading; ``None`` where there is none that may be read."""
+        fd = None
+        try:
+            dir_fd = layout.open_dir(os.fspath(self._root / agent_dir))
+            with _closing(dir_fd):
+                fd = layout.open_for_reading(name, dir_fd)
+        except OSError:
+            yield None
+            return
+        with _closing(fd):
+            yield fd
+
+    def _summaries(self, agent_dir: str) -> Iterator[tuple[str, RunSummary]]:
+        try:
+            dir_fd = layout.open_dir(os.fspath(self._root / agent_dir))
+        except OSError:
+            return
+        with _closing(dir_fd):
+            for name in list(layout.run_files(dir_fd)):
+                with contextlib.suppress(OSError), _closing(layout.open_for_reading(name, dir_fd)) as fd:
+                    summary = reader.scan(fd).summary()
+                    if summary is not None:
+                        yield name, summary
+
+
+def layout_runs_name() -> str:
+    """Return the name of the runs directory in a car directory."""
+    return "runs"
+
+
+def check_owner(fd: int, agent_id: str, run_id: str) -> None:
+    """Raise ``NameConflictError`` if the file's ``started`` names other ids than these."""
+    started = next((line for line in _first_lines(fd) if line.record == "started"), None)
+    if started is None:
+        return
+    if started.run_id != run_id or started.agent_id != agent_id:
+        raise layout.NameConflictError(
+            f"run {run_id!r} of agent {agent_id!r} would share a file with run {started.run_id!r} "
+            f"of agent {started.agent_id!r}: choose another id"
+        )
+
+
+def _first_lines(fd: int) -> list[Any]:
+    block = os.pread(fd, 65536, 0)
+    if b"\n" not in block:
+        found = reader.scan(fd).started
+        return [found] if found else []
+    lines = (reader._line(text) for text in block.split(b"\n")[:4])
+    return [line for line in lines if line is not None]
+
+
+def incomplete(agent_id: str, run_id: str, reason: str, ended_at: str | None = None) -> RunEnded:
+    """Return the ``ended`` record of a run that stopped without an outcome, as of now."""
+    return RunEnded(
+        run_id=run_id,
+        agent_id=agent_id,
+        termination={"kind": "incomplete"},
+        ended_at=ended_at or times.render(time.time_ns()),
+        reason=reason,
+    )
+
+
+def _line(record: AnyRecord) -> bytes:
+    return strict.line(record)
+
+
+@contextlib.contextmanager
+def _closing(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,71 @@
+"""What a strict reader such as serde_json accepts, checked before anything is written (SPEC section 2).
+
+Of a line that msgspec decoded, UTF-8, escapes, surrogates and number ranges are right already; nesting is left.
+Of objects that came from Python, everything is left.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+from carruns import wire
+
+_NOT_BRACKETS = bytes(c for c in range(256) if c not in b"{}[]")
+
+
+class UnreadableError(ValueError):
+    """A strict reader would refuse the line; the message says why."""
+
+
+def too_deep(text: bytes) -> bool:
+    """Tell whether valid JSON ``text`` (one document or many) nests deeper than serde_json reads.
+
+    Cheap for what is usual: only the brackets are kept and closed pairs are peeled off, layer by layer, so the
+    rounds are the depth.  Brackets in strings can leave a rest; then each document is looked at exactly.
+    """
+    skeleton = text.translate(None, _NOT_BRACKETS)
+    if len(skeleton) <= wire.MAX_DEPTH:
+        return False
+    for peeled in range(wire.MAX_DEPTH):
+        rest = skeleton.replace(b"{}", b"").replace(b"[]", b"")
+        if len(rest) + peeled < wire.MAX_DEPTH:
+            return False
+        if rest == skeleton:
+            break
+        skeleton = rest
+    return any(wire.depth(line) > wire.MAX_DEPTH for line in text.split(b"\n"))
+
+
+def line(record: Any) -> bytes:
+    """Return a record that came from Python as a line with its newline.
+
+    Raises :class:`UnreadableError` for what a strict reader would refuse, a missing ``record`` included.
+    """
+    value = msgspec.to_builtins(record)
+    if not isinstance(value, dict) or not isinstance(value.get("record"), str):
+        raise UnreadableError("a record is an object with a string `record` that names its kind")
+    try:
+        check_numbers(value)
+        text = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        raise UnreadableError("a string holds a lone surrogate; replace it before recording") from None
+    except RecursionError:
+        raise UnreadableError("the record nests too deep; a strict reader stops at 127 levels") from None
+    if too_deep(text):
+        raise UnreadableError("the record nests too deep; a strict reader stops at 127 levels")
+    return text + b"\n"
+
+
+def check_numbers(value: Any) -> None:
+    """Raise :class:`UnreadableError` if a number in ``value`` is not finite: JSON has no word for it."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise UnreadableError(f"{value} is no JSON number; record it as a string or null")
+    elif isinstance(value, dict):
+        for item in value.values():
+            check_numbers(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            check_numbers(item)

@@ -1,0 +1,257 @@
+"""Syncing: when, of what, and what a failed sync means.
+
+Theory of operation.  Rounds run one at a time in a few threads; whoever comes while one runs is in the next, so
+writes that arrive together share one sync.  Under ``everysec`` a round starts within half a second of the first
+unsynced write, so that no more than a second of turns is ever at stake; ``always`` and ``durable`` start one at
+once and answer when it is over.
+
+A failed sync is never repeated as if nothing had happened: the kernel marks the pages clean and the next sync
+says "ok" (the PostgreSQL "fsyncgate" of 2018).  Whoever waited gets the error; the run refuses writes until
+what was written since the last good sync is written anew, through a new descriptor, and that is synced.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from carrunsd.journal import Acks, Journal, errno_name, refuse
+from carrunsd.stats import Stats
+from carrunsd.store.tree import Tree
+
+log = logging.getLogger("carrunsd.syncer")
+
+EVERYSEC_DELAY = 0.5  # seconds from the first unsynced write to the start of its sync
+RETRY_DELAY = 1.0  # seconds until a failed run is tried again by itself
+WORKERS = 16  # threads; concurrent syncs of several files share one commit of the file system's journal
+MAX_KEPT_BYTES = 32 << 20  # of written, unsynced data in memory; beyond it a sync starts at once
+
+
+class Loop(Protocol):
+    """What is needed of the event loop."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Any: ...
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> Any: ...
+
+
+class Syncer:
+    """Keeps run files synced by ``policy``: ``"always"``, ``"everysec"`` or ``"no"``."""
+
+    def __init__(
+        self, loop: Loop, tree: Tree, stats: Stats, policy: str, on_idle: Callable[[Journal], None]
+    ) -> None:
+        self.policy = policy
+        self._loop = loop
+        self._tree = tree
+        self._stats = stats
+        self._on_idle = on_idle
+        self._pool = ThreadPoolExecutor(WORKERS, "carrunsd-sync")
+        self._dirty: dict[Journal, None] = {}
+        self._urgent: dict[Journal, None] = {}
+        self._kept = 0
+        self._timer: Any = None
+        self._running = 0
+        self._idle_callbacks: list[Callable[[], None]] = []
+
+    # -- what the appender says ----------------------------------------------------------------------------
+
+    def check(self, journal: Journal) -> None:
+        """Raise the error of the journal's failed sync, and have it mended, if there was one."""
+        if journal.failure is not None:
+            self._kick(journal)
+            raise OSError(journal.failure.errno, f"a sync failed: {journal.failure.strerror}")
+
+    def written(self, journal: Journal, data: bytes) -> None:
+        """``data`` was written at the end of the journal's file."""
+        size = journal.file.size if journal.file else 0
+        if not journal.unsynced_bytes:
+            journal.synced_bytes = size - len(data)
+        journal.unsynced_bytes = size - journal.synced_bytes
+        if self.policy == "no":
+            return
+        self._dirty[journal] = None
+        if self._kept < 2 * MAX_KEPT_BYTES:  # a sync is that far behind: trust the page cache, not more memory
+            journal.unsynced.append(data)
+            self._kept += len(data)
+        if self._kept > MAX_KEPT_BYTES:
+            self._kick(journal)
+        elif self._timer is None:
+            self._timer = self._loop.call_later(EVERYSEC_DELAY, self._tick)
+
+    def needed(self, journal: Journal, *, durable: bool, wrote: bool) -> bool:
+        """Tell whether an answer must wait for a sync."""
+        if not durable and not (wrote and self.policy == "always"):
+            return False
+        return bool(journal.unsynced_bytes or journal.syncing or journal.failure)
+
+    def sync(self, journal: Journal, acks: Acks) -> None:
+        """Have the journal synced at once and answer ``acks`` then."""
+        journal.sync_acks += acks
+        self._kick(journal)
+
+    # -- rounds --------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._urgent.update(self._dirty)
+        self._start_round()
+
+    def _kick(self, journal: Journal) -> None:
+        self._urgent[journal] = None
+        self._start_round()
+
+    def _start_round(self) -> None:
+        if self._running or not self._urgent:
+            return
+        journals, self._urgent = list(self._urgent), {}
+        jobs = []
+        for journal in journals:
+            self._dirty.pop(journal, None)
+            try:
+                jobs.append(Job(journal, self._tree))
+            except OSError as error:  # the file is gone
+                self._forget(journal, error)
+        lanes = [jobs[lane::WORKERS] for lane in range(min(WORKERS, len(jobs)))]
+        self._running = len(lanes)
+        for lane in lanes:
+            self._pool.submit(self._work, lane)
+        if not lanes:
+            self._after_round()
+
+    def _work(self, jobs: list[Job]) -> None:
+        """In a thread: sync each file of the lane, then report on the loop."""
+        for job in jobs:
+            job.run()
+        self._loop.call_soon_threadsafe(self._done, jobs)
+
+    def _done(self, jobs: list[Job]) -> None:
+        self._running -= 1
+        for job in jobs:
+            self._settle(job)
+        if not self._running:
+            self._after_round()
+
+    def _settle(self, job: Job) -> None:
+        journal, error = job.journal, job.error
+        journal.syncing = False
+        self._stats.syncs += 1
+        if error is None:
+            self._synced(job)
+        else:
+            self._failed(journal, job.acks, error)
+        if journal.close_after_sync or journal.idle:
+            self._on_idle(journal)
+
+    def _synced(self, job: Job) -> None:
+        journal = job.journal
+        if journal.failure is not None:
+            log.warning("run %s: written anew and synced; it takes turns again", journal.run.run_id)
+            journal.failure = None
+        self._kept -= job.bytes
+        del journal.unsynced[: job.count]
+        journal.unsynced_bytes -= job.end - journal.synced_bytes
+        journal.synced_bytes = job.end
+        for ticket, result in job.acks:
+            ticket.done(result)
+
+    def _failed(self, journal: Journal, acks: Acks, error: OSError) -> None:
+        self._stats.sync_errors += 1
+        if journal.failure is None:
+            log.error(
+                "run %s: sync failed: %s (%s); it refuses writes until what was not synced is written anew",
+                journal.run.run_id, error.strerror, errno_name(error),
+            )  # fmt: skip
+        journal.failure = error
+        refuse(acks, error)
+        self._dirty[journal] = None
+
+    def _forget(self, journal: Journal, error: OSError) -> None:
+        """Nothing can be synced any more: say so to whoever waits."""
+        acks, journal.sync_acks = journal.sync_acks, []
+        self._kept -= sum(map(len, journal.unsynced))
+        journal.unsynced, journal.unsynced_bytes, journal.failure = [], 0, None
+        if acks:
+            refuse(acks, error)
+
+    def _after_round(self) -> None:
+        if self._urgent:
+            self._start_round()
+        elif self._dirty and self._timer is None:
+            delay = RETRY_DELAY if any(j.failure for j in self._dirty) else EVERYSEC_DELAY
+            self._timer = self._loop.call_later(delay, self._tick)
+        if not self._running:
+            callbacks, self._idle_callbacks = self._idle_callbacks, []
+            for callback in callbacks:
+                callback()
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def drain(self, then: Callable[[], None]) -> None:
+        """Sync everything that is not, and call ``then`` when that was tried."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._urgent.update(self._dirty)
+        self._idle_callbacks.append(then)
+        if not self._running:
+            if self._urgent:
+                self._start_round()
+            else:
+                self._after_round()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pool.shutdown(wait=True)
+
+
+class Job:
+    """One file's part in a round: what is to be synced as of its start, and how it went.
+
+    Raises ``OSError`` where the journal's file is gone.
+    """
+
+    __slots__ = ("acks", "bytes", "count", "dirs", "end", "error", "fd", "journal", "offset", "rewrite")
+
+    def __init__(self, journal: Journal, tree: Tree) -> None:
+        self.journal = journal
+        self.offset = journal.synced_bytes
+        self.end = self.offset + journal.unsynced_bytes
+        self.count = len(journal.unsynced)
+        self.bytes = sum(map(len, journal.unsynced))
+        self.error: OSError | None = None
+        self.rewrite: bytes | None = None
+        if journal.failure is not None or journal.file is None:
+            self.fd = tree.open_for_rewriting(journal.path)
+            kept = b"".join(journal.unsynced)
+            self.rewrite = kept if len(kept) == self.end - self.offset else b""
+        else:
+            self.fd = os.dup(journal.file.fd)
+        self.acks, journal.sync_acks = journal.sync_acks, []
+        self.dirs, journal.new_dirs = journal.new_dirs, []
+        journal.syncing = True
+
+    def run(self) -> None:
+        """In a thread: make it durable."""
+        try:
+            if self.rewrite is not None:
+                self._write_anew(self.rewrite or os.pread(self.fd, self.end - self.offset, self.offset))
+            os.fdatasync(self.fd)
+            for fd in self.dirs:
+                os.fsync(fd)
+        except OSError as error:
+            self.error = error
+            self.journal.new_dirs, self.dirs = self.dirs, []
+        for fd in (self.fd, *self.dirs):
+            os.close(fd)
+
+    def _write_anew(self, data: bytes) -> None:
+        """Write what is unsynced again where it stands, through a descriptor that knows no earlier error."""
+        view, offset = memoryview(data), self.offset
+        while view:
+            written = os.pwrite(self.fd, view, offset)
+            view, offset = view[written:], offset + written

@@ -1,0 +1,32 @@
+"""Where a car directory and its socket are.  Reads the environment, opens nothing.
+
+The rules are SPEC section 1: the place never depends on anything but the two arguments, ``$CAR_HOME``,
+``$CARRUNSD_SOCKET`` and the home directory, so that an agent started from cron, ssh or a desktop finds the
+same daemon.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SOCKET_NAME = "carrunsd.sock"
+LOCK_NAME = "carrunsd.lock"
+RUNS_NAME = "runs"
+SPOOL_NAME = "spool"
+CONFIG_NAME = "config.toml"
+
+#: ``sun_path`` is 108 bytes on Linux, its closing NUL included (unix(7)).
+MAX_SOCKET_PATH_BYTES = 107
+
+
+def car_dir(explicit: str | os.PathLike[str] | None = None) -> Path:
+    """Return the car directory, absolute: ``explicit``, else ``$CAR_HOME``, else ``~/.car``."""
+    chosen = os.fspath(explicit) if explicit else os.environ.get("CAR_HOME") or "~/.car"
+    return Path(os.path.abspath(os.path.expanduser(chosen)))
+
+
+def socket_path(directory: Path, explicit: str | os.PathLike[str] | None = None) -> Path:
+    """Return the socket's path: ``explicit``, else ``$CARRUNSD_SOCKET``, else in the car ``directory``."""
+    chosen = os.fspath(explicit) if explicit else os.environ.get("CARRUNSD_SOCKET")
+    return Path(os.path.abspath(os.path.expanduser(chosen))) if chosen else directory / SOCKET_NAME
