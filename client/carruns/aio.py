@@ -1,0 +1,575 @@
+"""The asynchronous client: the same steps as the synchronous one, waiting through anyio (asyncio, uvloop, trio).
+
+Theory of operation.  Steps (see ``engine``) run between two awaits, so nothing else needs a lock.  Recording a turn
+awaits only when the kernel's buffer is full or the daemon is away.  One task at a time waits for the socket to be
+readable, one for it to be writable, the others to be told that something changed.  A cancelled call leaves nothing
+half done: its steps are closed, which shelves what was not sent.  Use one client in one event loop at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Generator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, cast
+
+import anyio
+
+from . import calls, coerce, errors, wire
+from .calls import Call, Instant
+from .core import DEFAULT_SPOOL_BYTES, PLAIN_TURN, Core, RunBase, watch_over
+from .engine import Engine, Steps, Wait
+from .fields import TurnFields
+from .follow import RunFollower, Watcher
+from .ids import uuid7
+from .link import NOWAIT
+from .records import Record
+from .results import Delivery, Event, Trace
+from .session import TURN_COST, Session
+from .sync import Driver
+
+T = TypeVar("T")
+
+#: While there is something to send, look this often whether there is also something to read.
+_WRITE_SLICE = 0.02
+
+
+class AsyncDriver:
+    """Runs steps for tasks that share an engine; see the module's text."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.renew()
+
+    def renew(self) -> None:
+        """In a forked child: nobody waits here."""
+        self._reading = self._writing = False
+        self._changed: anyio.Event | None = None
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Run the steps to their end, waiting where they wait, and return what they return."""
+        try:
+            while True:
+                await self._wait(next(steps))
+        except StopIteration as done:
+            return cast(T, done.value)
+        finally:
+            steps.close()
+            self._tell()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
+
+    async def _wait(self, wait: Wait) -> None:
+        seconds = wait.deadline - time.monotonic()
+        link = self.engine.link
+        if seconds <= 0:
+            return
+        if link is None or wait.look or (self._writing if wait.write else self._reading):
+            await self._told(seconds)
+        elif wait.write:
+            self._writing = True
+            try:
+                with anyio.move_on_after(min(seconds, _WRITE_SLICE)):
+                    await anyio.wait_writable(link.watch())
+            finally:
+                link.unwatch()
+                self._writing = False
+                self._tell()
+        else:
+            self._reading = True
+            try:
+                with anyio.move_on_after(seconds):
+                    await anyio.wait_readable(link.watch())
+            finally:
+                link.unwatch()
+                self._reading = False
+                self._tell()
+
+    async def _told(self, seconds: float) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._changed.wait()
+
+
+class AsyncRun(RunBase):
+    """One run of an agent: record turns, then say how it ended.
+
+    A context manager: an exception ends the run as ``failure``, nothing said as ``done``.  Safe to use from any
+    number of tasks.  Nothing here raises because of the daemon, unless the client is ``strict``.
+    """
+
+    def __init__(self, client: AsyncClient, session: Session, *, turns_before: int = 0) -> None:
+        super().__init__(client._core, session, turns_before=turns_before)
+        self._client = client
+        self._driver = client._driver
+
+    async def turn(self, **fields: Unpack[TurnFields]) -> None:
+        """Record one turn: encode it and hand it to the kernel, in microseconds.
+
+        When this returns, the turn reaches the daemon even if this process is killed on the next instruction; with
+        no daemon it is in the spool file.  What JSON cannot hold is bent until it fits.  ``strict`` clients raise
+        ``NotStored`` or ``ValueError`` instead.
+        """
+        try:
+            turn = coerce.encode(fields)
+            if turn.count(b"{") + turn.count(b"[") > wire.MAX_DEPTH or len(turn) > PLAIN_TURN:
+                turn = self._core.encoded(fields)
+        except Exception:
+            turn = self._core.encoded(fields)
+        if "tool" in fields:
+            self._tool_calls += 1
+        await self._record(turn)
+
+    async def _record(self, turn: bytes) -> None:
+        session, desk = self._session, self._core.desk
+        link = session.link
+        if link is None or link.rest:
+            await self._driver.run(desk.record(session, turn))
+            return
+        seq = session.next_seq
+        line = wire.turn_line(session.head, seq, turn)
+        session.next_seq = seq + 1
+        session.unacked.append(line)
+        session.cost += len(line) + TURN_COST
+        try:
+            sent = link.send(line, NOWAIT)
+            if sent == len(line) and session.cost < session.mark:
+                return
+            link.rest = line[sent:]
+        except BlockingIOError:
+            link.rest = line
+        except OSError as error:
+            self._client._engine.lose(error)
+        await self._driver.run(desk.placed(session, seq))
+
+    async def model_turn(
+        self,
+        assistant_text: str,
+        requested_tool_calls: Sequence[Any] = (),
+        model_id: str = "",
+        token_usage: dict[str, Any] | None = None,
+        duration_ms: float = 0,
+        turn_index: int | None = None,
+    ) -> None:
+        """Record a turn of a model: what it said, and which tools it asked for."""
+        fields = self._model_turn(
+            assistant_text, requested_tool_calls, model_id, token_usage, duration_ms, turn_index
+        )
+        await self._record(self._core.encoded(fields))
+
+    async def flush(self, *, durable: bool = False) -> Delivery:
+        """Wait for the daemon's word on all turns so far, and say where they are.
+
+        ``durable`` asks that they are on the device.  Takes up to the client's ``timeout`` while the daemon works,
+        what is left of the ``budget`` if there is none.
+        """
+        return await self._driver.run(self._core.desk.flush(self._session, durable=durable))
+
+    def delivery(self) -> Delivery:
+        """Say where the turns are, as far as is known now; asks nobody."""
+        return self._core.desk.delivery(self._session)
+
+    async def finish(
+        self,
+        status: str,
+        summary: str = "",
+        evidence: Sequence[Any] = (),
+        metrics: dict[str, Any] | None = None,
+    ) -> Delivery:
+        """End the run with an outcome; ``turns``, ``tool_calls`` and ``duration_ms`` are measured where not given.
+
+        Raises ``ValueError`` for a status that is none.
+        """
+        return await self.complete(self._outcome(status, summary, evidence, metrics))
+
+    async def complete(self, outcome: dict[str, Any]) -> Delivery:
+        """End the run with an outcome as the wire has it; what was not stored by then is said in the answer."""
+        return await self._finish("runs.complete", {"outcome": outcome})
+
+    async def abandon(self, reason: str | None = None) -> Delivery:
+        """End the run without an outcome: it becomes ``incomplete``."""
+        return await self._finish("runs.abandon", {"reason": reason})
+
+    async def _finish(self, method: str, params: dict[str, Any]) -> Delivery:
+        self._ended = True
+        return await self._driver.run(self._core.desk.finish(self._session, method, params))
+
+    async def succeed(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``success``."""
+        return await self.finish("success", summary, evidence, metrics)
+
+    async def partial_success(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``partial_success``."""
+        return await self.finish("partial_success", summary, evidence, metrics)
+
+    async def done(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``done``: it ended, and nothing is claimed about how well."""
+        return await self.finish("done", summary, evidence, metrics)
+
+    async def fail(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``failure``."""
+        return await self.finish("failure", summary, evidence, metrics)
+
+    async def give_up(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``give_up``."""
+        return await self.finish("give_up", summary, evidence, metrics)
+
+    async def timeout(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``timeout``."""
+        return await self.finish("timeout", summary, evidence, metrics)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ended:
+            return
+        # A cancelled scope would end every wait at once; what ended the run is worth the budget.
+        with anyio.CancelScope(shield=isinstance(error, anyio.get_cancelled_exc_class())):
+            if self.in_creator:
+                await self.finish(*self._outcome_of(error))
+            else:  # a forked child leaves the block: the run is its parent's to end
+                await self.flush()
+
+
+class Beginning:
+    """A run that begins when this is awaited, or entered with ``async with``."""
+
+    def __init__(self, client: AsyncClient, agent: str, run_id: str | None, details: dict[str, Any]) -> None:
+        self._begin = (client, agent, run_id, details)
+        self._run: AsyncRun | None = None
+
+    def __await__(self) -> Generator[Any, Any, AsyncRun]:
+        return self._begun().__await__()
+
+    async def _begun(self) -> AsyncRun:
+        client, agent, run_id, details = self._begin
+        session = client._core.new_session(agent, run_id, details)
+        await client._driver.run(client._core.desk.open_run(session))
+        return AsyncRun(client, session)
+
+    async def __aenter__(self) -> AsyncRun:
+        self._run = await self._begun()
+        return self._run
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._run is not None:
+            await self._run.__aexit__(kind, error, trace)
+
+
+class AsyncClient:
+    """The daemon's client for programs with an event loop, asyncio (uvloop too) or trio.
+
+    ``car_dir`` and ``socket`` are found as SPEC section 1 says.  ``autostart``: start a daemon if none answers
+    (``None``: unless ``CARRUNS_AUTOSTART=0``).  ``timeout``: seconds a question may take.  ``budget``: seconds that
+    an outage of the daemon may cost the agent in all, over however many calls.  ``strict``: raise ``NotStored``
+    instead of spooling, ``ValueError`` instead of bending.  ``durable``: ``flush`` and the end of a run wait for the
+    device.  ``spool_max_bytes`` bounds what is kept on disk while there is no daemon.
+
+    Connects when it is first used.  A context manager, but need not be one.
+    """
+
+    def __init__(
+        self,
+        car_dir: str | os.PathLike[str] | None = None,
+        socket: str | os.PathLike[str] | None = None,
+        *,
+        autostart: bool | None = None,
+        timeout: float = 10.0,
+        budget: float = 0.25,
+        strict: bool = False,
+        durable: bool = False,
+        spool_max_bytes: int = DEFAULT_SPOOL_BYTES,
+    ) -> None:
+        self._core = Core(
+            car_dir, socket, autostart_wanted=autostart, timeout=timeout, budget=budget, strict=strict,
+            durable=durable, spool_max_bytes=spool_max_bytes,
+        )  # fmt: skip
+        self._engine = self._core.engine
+        self._driver = AsyncDriver(self._engine)
+        watch_over(self, at_exit=True)
+
+    @property
+    def car_dir(self) -> str:
+        """The car directory."""
+        return str(self._core.car_dir)
+
+    @property
+    def socket(self) -> str:
+        """The path of the daemon's socket."""
+        return str(self._core.socket)
+
+    # --- recording ------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        agent: str,
+        *,
+        intent: str,
+        outcome_description: str | None = None,
+        agent_id: str | None = None,
+        parent_run_id: str | None = None,
+        session_id: str | None = None,
+        detached: bool = False,
+        metadata: Any = None,
+        run_id: str | None = None,
+    ) -> Beginning:
+        """Begin a run: ``async with client.run(...) as run``, or ``run = await client.run(...)``.
+
+        It is a run of ``agent``, whose name is its id too unless ``agent_id`` is given.
+
+        ``run_id`` makes beginning idempotent: the same id again goes on with the same run.  ``detached`` runs may be
+        without a connection for long.  Raises what the daemon says where the fault is the caller's
+        (``Conflict``, ``InvalidCall``); without a daemon the run begins in the spool.
+        """
+        details = {
+            "agent_id": agent_id, "intent": intent, "outcome_description": outcome_description,
+            "parent_run_id": parent_run_id, "session_id": session_id, "detached": detached, "metadata": metadata,
+        }  # fmt: skip
+        return Beginning(self, agent, run_id, details)
+
+    async def resume(self, run_id: str) -> AsyncRun:
+        """Go on recording a run that is in progress or ``incomplete``, under a writer name of one's own.
+
+        Raises ``RunNotFound``, ``RunTerminal`` if it has an outcome, and what a question raises.
+        """
+        writer = uuid7()
+        found = await self._ask(calls.record("runs.resume", run_id=run_id, writer=writer))
+        if found.get("status") == "completed":
+            raise calls.run_has_outcome(run_id)
+        session = Session(run_id, str(found.get("agent_id", "")), writer)
+        await self._driver.run(self._core.desk.open_run(session))
+        return AsyncRun(self, session, turns_before=int(found.get("turn_count", 0)))
+
+    async def flush(self) -> list[Delivery]:
+        """Wait for the daemon's word on all runs in progress, within the budget; spool what it does not have."""
+        sessions = list(self._core.courier.sessions.values())
+        await self._driver.run(self._core.desk.settle_all())
+        return [self._core.desk.delivery(session) for session in sessions]
+
+    async def close(self) -> None:
+        """Hand over what is not yet stored, spool the rest, and close the connection.  Runs are not ended by this."""
+        try:
+            await self._driver.run(self._core.desk.settle_all())
+        finally:
+            self._core.desk.leave()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        if "_driver" in self.__dict__:  # __init__ may have raised
+            try:
+                self._core.desk.leave()
+            except Exception:
+                return  # the interpreter is half gone; the spool and the kernel have what could be saved
+
+    def _at_exit(self) -> None:
+        """Deliver before the interpreter goes, but stay usable: other exit handlers may record after this one."""
+        Driver(self._engine).run(self._core.desk.settle_all())  # no loop runs any more
+
+    def _after_fork(self) -> None:
+        self._driver.renew()
+        self._core.after_fork()
+
+    # --- questions ------------------------------------------------------------------------------------------
+
+    async def _ask(self, call: Call[T], timeout: float | None = None) -> T:
+        return await self._driver.run(self._engine.query(call, timeout))
+
+    async def call(
+        self, method: str, params: dict[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Any:
+        """Ask any method of the wire and return its result.
+
+        This and every question below waits up to ``timeout`` seconds and raises ``DaemonUnavailable``,
+        ``ConnectionLost``, ``AnswerTimeout``, ``VersionMismatch``, or the daemon's error (``carruns.errors``).
+        Questions that change nothing are asked again once if the connection is lost.
+        """
+        return await self._ask(calls.call(method, params), timeout)
+
+    async def handshake(self) -> Record:
+        """Who the daemon is, what it can do and its limits."""
+        return await self._ask(calls.handshake())
+
+    async def ping(self) -> None:
+        """Return once the daemon has answered."""
+        await self._ask(calls.call("server.ping"))
+
+    async def stats(self) -> Record:
+        """The daemon's counters and gauges."""
+        return await self._ask(calls.record("server.stats"))
+
+    async def list_runs(
+        self,
+        agent_id: str | None = None,
+        status: str | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        limit: int | None = None,
+    ) -> list[Record]:
+        """Summaries of runs, newest first.  Times are RFC 3339, ``datetime`` or seconds since 1970."""
+        return await self._ask(calls.list_runs(agent_id, status, since, until, limit))
+
+    async def agents(self) -> list[Record]:
+        """The agents in the store, with how much of them there is."""
+        return await self._ask(calls.agents())
+
+    async def agent_for_run(self, run_id: str) -> str | None:
+        """The agent that a run belongs to, ``None`` if there is no such run."""
+        return await self._ask(calls.agent_for_run(run_id))
+
+    async def get_trace(self, run_id: str, agent_id: str | None = None) -> Trace | None:
+        """All records of a run, ``None`` if there is no such run.  :meth:`iter_trace` needs less memory."""
+        builder = calls.TraceBuilder(run_id, agent_id)
+        while (call := builder.next_call()) is not None:
+            builder.add(await self._ask(call))
+        return builder.trace
+
+    async def iter_trace(
+        self, run_id: str, agent_id: str | None = None, cursor: int = 0
+    ) -> AsyncIterator[Record]:
+        """The records of a run from ``cursor`` on, a page at a time.  Raises ``RunNotFound``."""
+        builder = calls.TraceBuilder(run_id, agent_id, cursor)
+        while (call := builder.next_call()) is not None:
+            for record in builder.page(await self._ask(call)):
+                yield record
+
+    async def start(self, **params: Any) -> Record:
+        """``runs.start`` as the wire has it.  With an ``idempotency_key`` it may be asked twice."""
+        return await self._ask(calls.record("runs.start", **params))
+
+    async def record_turns(
+        self, run_id: str, turns: Sequence[dict[str, Any]], *, writer: str | None = None, seq: int | None = None,
+        durable: bool = False,
+    ) -> Record:  # fmt: skip
+        """``runs.record_turns``: 1 to 256 turns, acknowledged.  With ``writer`` and ``seq`` exactly once."""
+        return await self._ask(calls.record_turns(run_id, turns, writer, seq, durable=durable))
+
+    async def record_model_turn(self, run_id: str, **params: Any) -> Record:
+        """``runs.record_model_turn`` as the wire has it."""
+        return await self._ask(calls.record("runs.record_model_turn", run_id=run_id, **params))
+
+    async def flush_run(self, run_id: str, writer: str | None = None, *, durable: bool = False) -> Record:
+        """``runs.flush``: how far a writer of a run is stored."""
+        return await self._ask(
+            calls.record("runs.flush", run_id=run_id, writer=writer, durable=durable or None)
+        )
+
+    async def complete(self, run_id: str, outcome: dict[str, Any]) -> Record:
+        """``runs.complete`` for any run."""
+        return await self._ask(calls.record("runs.complete", run_id=run_id, outcome=outcome))
+
+    async def abandon(self, run_id: str, reason: str | None = None) -> Record:
+        """``runs.abandon`` for any run."""
+        return await self._ask(calls.record("runs.abandon", run_id=run_id, reason=reason))
+
+    async def append(self, agent_id: str, run_id: str, records: Sequence[dict[str, Any]]) -> int:
+        """``runs.append``: records kept as they are given; returns how many."""
+        return await self._ask(calls.append(agent_id, run_id, records))
+
+    async def gc(self, *, dry_run: bool = False) -> Record:
+        """``runs.gc``: remove what retention does not keep, or say what would go."""
+        return await self._ask(calls.record("runs.gc", dry_run=dry_run or None))
+
+    async def adopt_orphans(self) -> int:
+        """``runs.adopt_orphans``: end runs that nobody works on as ``incomplete``, at once; returns how many."""
+        return await self._ask(calls.adopt_orphans())
+
+    def subscribe(self, run_id: str) -> AsyncSubscription:
+        """Follow a run: its turns so far, then its records as they come, until it ends."""
+        return AsyncSubscription(RunFollower(self._core.new_engine(), run_id))
+
+    def watch(self, agent_id: str | None = None) -> AsyncWatch:
+        """Follow the starts, turns and ends of all runs, or of one agent's; the open ones come first."""
+        return AsyncWatch(Watcher(self._core.new_engine(), agent_id))
+
+
+class _Feed:
+    """A connection of its own, read by whoever iterates."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._driver = AsyncDriver(engine)
+        self._closed = False
+        watch_over(self, at_exit=False)
+
+    async def close(self) -> None:
+        """End the subscription; iterating ends too, in whichever thread it is."""
+        self._closed = True
+        self._driver.engine.lose(errors.ConnectionLost("closed"))
+
+    def _after_fork(self) -> None:
+        self._driver.renew()
+        self._driver.engine.forget()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        if "_driver" in self.__dict__:
+            self._driver.engine.forget()
+
+
+class AsyncSubscription(_Feed):
+    """An iterator over the :class:`~carruns.Event` of one run."""
+
+    def __init__(self, follower: RunFollower) -> None:
+        super().__init__(follower.engine)
+        self._follower = follower
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = None if self._closed else await self._driver.run(self._follower.next())
+        if event is None:
+            await self.close()
+            raise StopAsyncIteration
+        return event
+
+
+class AsyncWatch(_Feed):
+    """An iterator over what happens to runs; it has no end of its own."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        super().__init__(watcher.engine)
+        self._watcher = watcher
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Record:
+        if self._closed:
+            raise StopAsyncIteration
+        return await self._driver.run(self._watcher.next())

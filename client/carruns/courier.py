@@ -1,0 +1,345 @@
+"""Bring the turns of all runs to the daemon, each exactly once and in order.
+
+Theory of operation.  The courier moves every :class:`~carruns.session.Session` through its phases (the table is
+there) on the engine's link: open it, send what the daemon lacks, ask now and then how far it has come, and find out
+what became of a turn that it did not take.  It never waits and never raises: it does what can be done now, and the
+answers that come later move it on.  What an agent calls, and what happens when nothing can be sent, is in ``desk``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from . import calls, coerce, errors, wire
+from .connection import Answer, as_request
+from .engine import Engine, Reply
+from .session import Phase, Session
+
+log = logging.getLogger("carruns")
+log.addHandler(logging.NullHandler())
+
+#: Bytes of a spool file handed to the kernel at a time.
+_PORTION = 1 << 17
+_FIRST_HOLD = 0.05
+_LONGEST_HOLD = 2.0
+#: A verdict that changes nothing is asked for this often before the writer is given up for a new one.
+_MOST_CHECKS = 3
+
+
+class Courier:
+    """The sessions of one client; see the module's text."""
+
+    def __init__(self, engine: Engine, new_id: Callable[[], str]) -> None:
+        self.engine = engine
+        self.new_id = new_id
+        self.sessions: dict[str, Session] = {}
+        engine.on_ready = self._ready
+        engine.on_lost = self._lost
+
+    def _ready(self) -> None:
+        """Open every run on the new link, idle ones too: the daemon's grace for them is running."""
+        for session in list(self.sessions.values()):
+            self.advance(session)
+
+    def _lost(self) -> None:
+        for session in self.sessions.values():
+            self.down(session)
+
+    @staticmethod
+    def down(session: Session) -> None:
+        session.link = None
+        if session.phase is not Phase.OVER:
+            session.phase = Phase.DOWN
+
+    def add(self, session: Session) -> None:
+        """Take a session into care."""
+        self.sessions[session.run_id] = session
+
+    # --- one step of a session ------------------------------------------------------------------------------
+
+    def advance(self, session: Session) -> None:
+        """Do what can be done now to bring the session to LIVE."""
+        if not self.engine.ready:
+            return
+        if session.phase is Phase.HELD and self.engine.clock() >= session.retry_at:
+            session.phase = Phase.DOWN
+        if session.phase is Phase.DOWN:
+            self.open(session)
+        elif session.phase is Phase.CATCHING_UP:
+            self._catch_up(session)
+
+    def open(self, session: Session) -> None:
+        session.phase = Phase.OPENING
+        if session.start is not None and not session.started:
+            start = calls.encode_params(session.start)
+            self.engine.ask("runs.start", start, lambda answer: self._on_started(session, answer))
+        resume = calls.encode_params({"run_id": session.run_id, "writer": session.writer})
+        self.engine.ask("runs.resume", resume, lambda answer: self._on_resumed(session, answer))
+
+    def _on_started(self, session: Session, answer: Answer) -> None:
+        if session.phase is not Phase.OPENING:
+            return
+        if answer.error is None:
+            session.started = True
+        elif answer.error.retry or isinstance(answer.error, errors.InternalError):
+            self.hold(session, answer.error)
+        else:
+            self.give_up(session, answer.error.kind, answer.error)
+
+    def _on_resumed(self, session: Session, answer: Answer) -> None:
+        if session.phase is not Phase.OPENING:
+            return
+        error = answer.error
+        if error is None:
+            self._resumed(session, calls.resumed(answer.result))
+        elif (
+            isinstance(error, errors.RunNotFound)
+            and session.start is not None
+            and session.checks < _MOST_CHECKS
+        ):
+            session.checks += 1
+            session.started = False  # the start was lost with the daemon's disk: make the run again
+            self.open(session)
+        elif error.retry or isinstance(error, errors.InternalError):
+            self.hold(session, error)
+        else:
+            self.give_up(session, error.kind, error)
+
+    def _resumed(self, session: Session, found: calls.Resumed) -> None:
+        session.hold = 0.0
+        session.agent_id = found.agent_id or session.agent_id
+        acked = -1 if found.acked_seq is None else found.acked_seq
+        if session.lost_by_daemon(acked):
+            self._rebase(session, acked)
+        self._acked(session, acked)
+        if found.status == "completed" and not session.end_sent:
+            self.give_up(session, "completed", errors.RunTerminal("the run has an outcome already"))
+            return
+        session.phase = Phase.CATCHING_UP
+        session.offset = 0
+        self._catch_up(session)
+
+    def _rebase(self, session: Session, acked: int) -> None:
+        lines = self._spooled_lines(session)
+        log.warning(
+            "run %s: the daemon lost turns that it had acknowledged; a gap is recorded", session.run_id
+        )
+        session.rebase(self.new_id(), acked, lines)
+        self.clear_spool(session)
+
+    def _catch_up(self, session: Session) -> None:
+        """Send what the daemon lacks, spool file first, as far as the kernel takes it now."""
+        if not self._send_spooled(session):
+            return
+        session.settle_owed()
+        session.sent = session.next_seq - 1
+        if session.unacked:
+            self.engine.push(b"".join(session.unacked))
+        if (link := self.engine.link) is None:
+            return
+        session.phase, session.link = Phase.LIVE, link
+        if session.acked < session.next_seq - 1:
+            self.ask_flush(session)
+
+    def _send_spooled(self, session: Session) -> bool:
+        """Send on from the spool file; true once all of it is with the kernel."""
+        if not session.has_backlog or session.spool is None:
+            return True
+        while (link := self.engine.link) is not None and session.offset < session.spool.size:
+            if link.rest:
+                return False
+            portion: list[bytes] = []
+            taken = 0
+            try:
+                for line in session.spool.lines(session.offset):
+                    taken += len(line)
+                    if session.seq_of(line) > session.acked:
+                        portion.append(line)
+                    if taken > _PORTION:
+                        break
+            except OSError as error:
+                return self._spool_unreadable(session, error)
+            session.offset += taken
+            self.engine.push(b"".join(portion))
+        return self.engine.link is not None
+
+    def _spool_unreadable(self, session: Session, error: OSError) -> bool:
+        """The disk does not give back what it took: those turns are lost, and the trace will say so."""
+        log.warning("run %s: the spool cannot be read, turns are lost: %s", session.run_id, error)
+        lost = session.spooled - session.acked
+        session.rebase(self.new_id(), session.acked, (), lost)
+        self.clear_spool(session)
+        self.down(session)
+        return False
+
+    # --- how far the daemon has come ------------------------------------------------------------------------
+
+    def ask_flush(self, session: Session, *, durable: bool = False) -> Reply:
+        asked, writer = session.fly(), session.writer
+        params: dict[str, Any] = {"run_id": session.run_id, "writer": writer}
+        if durable:
+            params["durable"] = True
+
+        def on_flushed(answer: Answer) -> None:
+            if session.writer == writer and session.phase is Phase.LIVE:
+                self._on_flushed(session, asked, answer)
+
+        return self.engine.ask("runs.flush", calls.encode_params(params), on_flushed)
+
+    def _on_flushed(self, session: Session, asked: int, answer: Answer) -> None:
+        if answer.error is not None:
+            self._not_taken(session, answer.error)
+            return
+        acked = calls.flushed(answer.result).acked_seq
+        self._acked(session, -1 if acked is None else acked)
+        if session.acked < asked:
+            self._check_next(session)
+
+    def _acked(self, session: Session, acked: int) -> None:
+        if acked > session.acked:
+            session.checks = 0
+        session.ack(acked)
+        if session.spool is not None and not session.has_backlog:
+            self.clear_spool(session)
+
+    @staticmethod
+    def clear_spool(session: Session) -> None:
+        spool, session.spool, session.spooled, session.offset = session.spool, None, -1, 0
+        if spool is not None:
+            spool.remove()
+
+    # --- a turn that was not taken --------------------------------------------------------------------------
+
+    def _check_next(self, session: Session) -> None:
+        """Send the first turn that is missing once more, this time asking for a verdict."""
+        session.link, session.phase = None, Phase.CHECKING
+        session.flights.clear()
+        seq, writer = session.acked + 1, session.writer
+        line = self._line(session, seq)
+        link = self.engine.link
+        if line is None or link is None or session.checks >= _MOST_CHECKS:
+            self._start_over(session)
+            return
+        session.checks += 1
+
+        def on_verdict(answer: Answer) -> None:
+            if session.writer == writer and session.phase is Phase.CHECKING:
+                self._on_verdict(session, seq, line, answer)
+
+        request_id = link.connection.next_id()
+        self.engine.ask_line(request_id, as_request(line, request_id), on_verdict)
+
+    def _start_over(self, session: Session) -> None:
+        """What we believe and what the daemon believes cannot be brought together: a new writer, a fresh count."""
+        if session.checks > 2 * _MOST_CHECKS:
+            self.give_up(session, "rejected", errors.InternalError("the daemon takes no turn of this run"))
+            return
+        checks = session.checks + 1
+        self._rebase(session, session.acked)
+        session.checks = checks
+        self.down(session)
+
+    def _line(self, session: Session, seq: int) -> bytes | None:
+        """Return the line of a turn that is not acknowledged, from memory or from the spool file."""
+        if seq >= session.base:
+            return next(session.lines_from(seq), None)
+        return next((line for line in self._spooled_lines(session) if session.seq_of(line) == seq), None)
+
+    @staticmethod
+    def _spooled_lines(session: Session) -> list[bytes]:
+        if session.spool is None:
+            return []
+        try:
+            return [line for line in session.spool.lines(0) if session.seq_of(line) > session.acked]
+        except OSError:
+            return []
+
+    def _on_verdict(self, session: Session, seq: int, line: bytes, answer: Answer) -> None:
+        if answer.error is not None:
+            self._not_taken(session, answer.error, seq, line)
+            return
+        verdict = calls.recorded(answer.result)
+        if verdict.ok:
+            self._acked(session, seq)
+            session.phase, session.offset = Phase.CATCHING_UP, 0
+            self._catch_up(session)
+        elif verdict.dropped == "turn_too_large":
+            self._replace(session, seq, line, "turn_too_large")
+        elif verdict.dropped == "run_turn_limit":
+            self.give_up(
+                session, "run_turn_limit", errors.TooLarge("the run has as many turns as it may have")
+            )
+        elif verdict.dropped == "out_of_order":
+            self._start_over(session)
+        else:  # run_terminal, run_not_found: resuming tells which, and reopens or makes it
+            self.down(session)
+            self.open(session)
+
+    def _not_taken(
+        self, session: Session, error: errors.RemoteError, seq: int = -1, line: bytes = b""
+    ) -> None:
+        if isinstance(error, errors.RunNotFound | errors.RunTerminal):
+            self.down(session)
+            self.open(session)
+        elif line and error.fault == "caller":
+            self._replace(session, seq, line, error.kind)
+        else:
+            self.hold(session, error)
+
+    def _replace(self, session: Session, seq: int, line: bytes, reason: str) -> None:
+        """The daemon will never take this turn as it is: mend it, or put a gap turn in its place, and go on."""
+        turn = session.turn_of(line)
+        mended = None if seq in session.gaps or session.mended == seq else coerce.mend(turn)
+        if mended is not None:
+            session.mended = seq
+            fresh = wire.turn_line(session.head, seq, mended)
+        else:
+            log.warning("run %s: turn %d was refused (%s); a gap is recorded", session.run_id, seq, reason)
+            fresh = session.gap_line(seq, reason)
+        if seq >= session.base:
+            session.replace(seq, fresh)
+        else:
+            self._replace_spooled(session, seq, fresh)
+        self._check_next(session)
+
+    def _replace_spooled(self, session: Session, seq: int, fresh: bytes) -> None:
+        lines = [fresh if session.seq_of(line) == seq else line for line in self._spooled_lines(session)]
+        spool = session.spool
+        try:
+            session.spool = spool.replace([session.header(), *lines])
+        except OSError:
+            session.unspooled(lines)
+            self.clear_spool(session)
+
+    def hold(self, session: Session, error: Exception) -> None:
+        """The daemon cannot store now: wait longer each time before asking again; the turns go to the spool."""
+        session.link, session.phase, session.refusal = None, Phase.HELD, error
+        session.hold = min(_LONGEST_HOLD, session.hold * 2 or _FIRST_HOLD)
+        session.retry_at = self.engine.clock() + session.hold
+        session.flights.clear()
+
+    def give_up(self, session: Session, reason: str, error: Exception) -> None:
+        """No turn of this run will be taken any more: count what is left as dropped, and say so once."""
+        _, spooled, _, pending = session.counts()
+        session.dropped += spooled + pending
+        session.next_seq = session.acked + 1
+        session.gaps = [seq for seq in session.gaps if seq <= session.acked]
+        session.unacked.clear()
+        self.clear_spool(session)
+        session.refusal = error
+        if session.end == "pending":
+            session.end = "refused"
+        self.close(session, reason)
+        if not session.warned and (spooled or pending):
+            session.warned = True
+            log.warning(
+                "run %s takes no more turns (%s): %d dropped", session.run_id, reason, session.dropped
+            )
+
+    def close(self, session: Session, reason: str) -> None:
+        """The session is over: forget it."""
+        session.link, session.phase, session.over = None, Phase.OVER, reason
+        if self.sessions.get(session.run_id) is session:
+            del self.sessions[session.run_id]

@@ -1,0 +1,86 @@
+"""What the library hands back: deliveries, traces, events.  Pure.
+
+Records are :class:`carruns.records.Record`; this file has what goes around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, overload
+
+from msgspec import Raw
+from msgspec.json import Decoder
+
+from .records import Record
+
+End = Literal["", "stored", "spooled", "pending", "refused"]
+
+
+class Delivery(NamedTuple):
+    """Where the turns of a run are, as far as is known for certain.
+
+    ``stored``: the daemon said so.  ``spooled``: in a file from which the next daemon, or this client once it
+    reconnects, delivers them.  ``dropped``: gone; the trace says how many.  ``pending``: handed to the kernel or kept
+    in memory, not confirmed.  ``end`` is where the outcome is, ``""`` if none was given yet; ``reason`` says what
+    went wrong last, ``""`` if nothing did.
+    """
+
+    stored: int
+    spooled: int = 0
+    dropped: int = 0
+    pending: int = 0
+    end: End = ""
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything asked for so far is in the store."""
+        return not (self.spooled or self.dropped or self.pending) and self.end in ("", "stored")
+
+
+class Event(NamedTuple):
+    """One record of a run as a subscriber sees it; ``cursor`` is the position in the run's file after it."""
+
+    record: Record
+    cursor: int
+    status: str
+
+
+_record: Decoder[dict[str, Any]] = Decoder(dict[str, Any])
+
+
+class Trace(Sequence[Record]):
+    """The records of one run, in order.  Kept as the bytes that came; each is decoded when it is looked at.
+
+    ``skipped`` counts lines of the file that could not be read; ``cursor`` is the position after the last record.
+    """
+
+    __slots__ = ("_lines", "agent_id", "cursor", "run_id", "skipped")
+
+    def __init__(self, run_id: str, agent_id: str, lines: list[Raw], cursor: int, skipped: int) -> None:
+        self.run_id, self.agent_id, self.cursor, self.skipped = run_id, agent_id, cursor, skipped
+        self._lines = lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            return [Record(_record.decode(line)) for line in self._lines[index]]
+        return Record(_record.decode(self._lines[index]))
+
+    def __iter__(self) -> Iterator[Record]:
+        decode: Callable[[Any], dict[str, Any]] = _record.decode
+        return (Record(decode(line)) for line in self._lines)
+
+    @property
+    def turns(self) -> list[Record]:
+        """The ``turn`` records."""
+        return [record for record in self if record.get("record") == "turn"]
+
+    def __repr__(self) -> str:
+        return f"<Trace of {self.run_id}: {len(self)} records, {self.skipped} skipped>"

@@ -1,0 +1,283 @@
+"""One run's sender: which turns it numbered, which the daemon has, which wait where.  No I/O, no clock.
+
+Theory of operation.  A *writer* numbers the turns of one run from 0 with no gaps (SPEC section 4).  Every turn
+taken is one encoded line with its number in it, and is at any moment in exactly one of these places:
+
+    0 .. acked              stored: the daemon said so
+    acked+1 .. spooled      in this run's spool file (none if spooled <= acked)
+    base .. next_seq-1      in ``unacked``, in memory; also in the kernel if the session is live
+
+What the daemon lost or refused is seen as ``acked`` not advancing, and sent again from there; it skips what it has
+already, so sending twice is never wrong and losing one is always seen.  A turn that nobody could keep uses no
+number: it is *owed*, and the next turn that can be delivered is preceded by a gap turn that says how many.
+
+``phase`` moves like this (the courier moves it):
+
+    DOWN         -> OPENING       start and resume sent on a ready link
+    OPENING      -> CATCHING_UP   the daemon said what it has
+    OPENING      -> HELD          it could not say now (its disk, its load)
+    CATCHING_UP  -> LIVE          everything since has been handed to the kernel
+    LIVE         -> CHECKING      a flush showed less than was sent: ask for the next one's verdict
+    CHECKING     -> CATCHING_UP   stored after all, or replaced by a gap turn
+    CHECKING     -> HELD          the daemon's disk refuses
+    CHECKING     -> DOWN          the run ended or is unknown there: open it again
+    HELD         -> DOWN          its time has come
+    any          -> DOWN          the link was lost
+    any          -> OVER          the run has an outcome, or takes no more turns
+
+``cost`` counts what has been taken, so that one comparison on the hot path bounds both bytes and turns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import Any
+
+from . import coerce, wire
+from .results import End
+
+#: What a turn costs beside its bytes: 8 MiB of cost are at most 8,192 turns.
+TURN_COST = 1024
+#: After this much, a flush is asked for (512 small turns).
+CHECK_COST = 512 * TURN_COST
+#: This much may be unacknowledged before the agent waits.
+WINDOW_COST = 8 << 20
+
+_TURNS = b',"turns":['
+
+
+class Phase(Enum):
+    """Where a session stands; the table is in the module's text."""
+
+    DOWN = "down"
+    OPENING = "opening"
+    CATCHING_UP = "catching up"
+    LIVE = "live"
+    CHECKING = "checking"
+    HELD = "held"
+    OVER = "over"
+
+
+class Session:
+    """The sender of one run; see the module's text."""
+
+    __slots__ = (
+        "__weakref__", "acked", "agent_id", "asked", "checks", "cost", "dropped", "end", "end_line", "end_sent",
+        "flights", "gaps", "head", "hold", "link", "mark", "mended", "next_seq", "offset", "over", "owed", "phase",
+        "refusal", "retry_at", "run_id", "sent", "spool", "spooled", "spooled_before", "start", "started",
+        "stored_before", "tentative", "unacked", "warned", "window_from", "writer",
+    )  # fmt: skip
+
+    def __init__(self, run_id: str, agent_id: str, writer: str, start: dict[str, Any] | None = None) -> None:
+        """Begin a sender; ``start`` is the ``runs.start`` that creates the run, if it may not exist yet."""
+        self.run_id, self.agent_id = run_id, agent_id
+        self.start = start
+        self.started = start is None
+        self.dropped = self.owed = self.stored_before = self.spooled_before = 0
+        self.spool: Any = None
+        self.over = ""
+        self.end: End = ""
+        self.end_line = b""
+        self.end_sent = False
+        self.refusal: Exception | None = None
+        self.warned = False
+        self.retry_at = self.hold = 0.0
+        self.begin(writer)
+
+    def begin(self, writer: str) -> None:
+        """Number from 0 again under a new name, with nothing unacknowledged."""
+        self.writer = writer
+        self.head = wire.turn_head(self.run_id, writer)
+        self.next_seq = 0
+        self.acked = self.spooled = self.sent = -1
+        self.asked = self.mended = -1
+        self.tentative = (-1, 0)
+        self.checks = 0
+        self.unacked: deque[bytes] = deque()
+        self.gaps: list[int] = []
+        self.cost = self.window_from = 0
+        self.mark = CHECK_COST
+        self.flights: deque[tuple[int, int]] = deque()
+        self.offset = 0
+        self.link: Any = None
+        self.phase = Phase.DOWN
+
+    @property
+    def base(self) -> int:
+        """The number of the first turn in memory."""
+        return self.next_seq - len(self.unacked)
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether the spool file holds turns that the daemon has not acknowledged."""
+        return self.spooled > self.acked
+
+    @property
+    def window_full(self) -> bool:
+        """Whether more is unacknowledged in memory than should be."""
+        return self.cost - self.window_from > WINDOW_COST
+
+    # --- taking turns ---------------------------------------------------------------------------------------
+
+    def take(self, turn: bytes) -> bytes:
+        """Number an encoded turn and keep its line until it is acknowledged or spooled; return the line."""
+        line = wire.turn_line(self.head, self.next_seq, turn)
+        self.next_seq += 1
+        self.unacked.append(line)
+        self.cost += len(line) + TURN_COST
+        return line
+
+    def settle_owed(self) -> None:
+        """Number the gap turn for what was dropped, so that it goes before whatever comes next."""
+        if self.owed:
+            self.tentative = (self.next_seq, self.owed)
+            self.gaps.append(self.next_seq)
+            self.take(gap_turn(self.owed, "spool_full"))
+            self.owed = 0
+
+    def untake(self) -> bytes:
+        """Take back the last turn, which was sent to nobody: its number is free again."""
+        line = self.unacked.pop()
+        self.next_seq -= 1
+        self.cost -= len(line) + TURN_COST
+        return line
+
+    def drop_last(self) -> None:
+        """Give up the last turn, which was sent to nobody; a gap turn will tell.
+
+        A gap turn put before it in the hope that it could be kept goes with it, and is owed again.
+        """
+        self.untake()
+        self.dropped += 1
+        self.owed += 1
+        gap, lost = self.tentative
+        if gap == self.next_seq - 1 > self.sent and self.unacked:
+            self.untake()
+            self.gaps.remove(gap)
+            self.owed += lost
+        self.tentative = (-1, 0)
+
+    # --- what the daemon says -------------------------------------------------------------------------------
+
+    def ack(self, acked: int) -> None:
+        """The daemon has everything up to ``acked``."""
+        if acked <= self.acked:
+            return
+        self.acked = min(acked, self.next_seq - 1)
+        base = self.base
+        if self.acked < base:
+            return
+        if self.acked == self.next_seq - 1:
+            self.unacked.clear()
+        else:
+            for _ in range(self.acked - base + 1):
+                self.unacked.popleft()
+        while self.flights and self.flights[0][0] <= self.acked:
+            self.window_from = self.flights.popleft()[1]
+        if not self.unacked:
+            self.window_from = self.cost
+
+    def fly(self) -> int:
+        """Note that a flush goes out behind all that was taken, and return the number it should show."""
+        self.asked = self.next_seq - 1
+        self.mark = self.cost + CHECK_COST
+        self.flights.append((self.asked, self.cost))
+        return self.asked
+
+    def lost_by_daemon(self, acked: int) -> bool:
+        """Tell whether what the daemon says it has does not fit what it said before."""
+        return acked < self.acked or acked >= self.next_seq
+
+    def rebase(self, writer: str, acked: int, spooled: Iterable[bytes], lost: int = 0) -> None:
+        """Go on under a new name: the daemon has lost what it had acknowledged (``acked`` is what is left).
+
+        ``spooled`` are the lines of the spool file after the old ``acked``; all of them are in memory afterwards.
+        ``lost`` counts those among them that are lost as well.
+        """
+        forgotten = max(0, self.acked - acked)
+        gaps, had = set(self.gaps), self.next_seq - 1
+        stored = self._stored()
+        turns = [(self.seq_of(line) in gaps, self.turn_of(line)) for line in (*spooled, *self.unacked)]
+        self.begin(writer)
+        self.stored_before = max(0, stored - forgotten) if acked <= had else stored
+        self.dropped += lost + forgotten
+        self.owed += lost + forgotten
+        self.settle_owed()
+        for is_gap, turn in turns:
+            if is_gap:
+                self.gaps.append(self.next_seq)
+            self.take(turn)
+
+    def gap_line(self, seq: int, reason: str) -> bytes:
+        """Return the line that stands for turn ``seq`` from now on, refused for good; counts it as dropped."""
+        if seq not in self.gaps:
+            self.gaps.append(seq)
+            self.dropped += 1
+        return wire.turn_line(self.head, seq, gap_turn(1, reason))
+
+    def replace(self, seq: int, line: bytes) -> None:
+        """Put another line in a turn's place in memory."""
+        self.unacked[seq - self.base] = line
+
+    # --- the spool ------------------------------------------------------------------------------------------
+
+    def spooled_all(self) -> None:
+        """Everything in memory is in the spool file now."""
+        self.spooled = self.next_seq - 1
+        self.unacked.clear()
+        self.flights.clear()
+        self.window_from = self.cost
+
+    def unspooled(self, lines: Iterable[bytes]) -> None:
+        """What was in the spool file is in memory instead."""
+        self.unacked.extendleft(reversed(list(lines)))
+        self.spooled = -1
+
+    def leave_behind(self, writer: str) -> None:
+        """The spool file is the next daemon's now: whatever comes after is counted anew under a new name."""
+        stored, spooled, _, _ = self.counts()
+        self.stored_before, self.spooled_before = stored, spooled
+        self.spool = None
+        self.begin(writer)
+
+    def header(self) -> bytes:
+        """Return the line that opens the run for whoever drains the spool file."""
+        if self.start is not None and not self.started:
+            return wire.request("runs.start", self.start)
+        return wire.request("runs.resume", {"run_id": self.run_id, "writer": self.writer})
+
+    # --- lines ----------------------------------------------------------------------------------------------
+
+    def turn_of(self, line: bytes) -> bytes:
+        """Return the encoded turn that a line of ours carries."""
+        return line[line.index(_TURNS, len(self.head)) + len(_TURNS) : -4]
+
+    def seq_of(self, line: bytes) -> int:
+        """Return the number of a line of ours, ``-1`` if it carries no turn."""
+        if not line.startswith(self.head):
+            return -1
+        return int(line[len(self.head) : line.index(b",", len(self.head))])
+
+    def lines_from(self, seq: int) -> Iterator[bytes]:
+        """Return the lines in memory from turn ``seq`` on."""
+        skip = max(0, seq - self.base)
+        return iter([line for number, line in enumerate(self.unacked) if number >= skip])
+
+    # --- counting -------------------------------------------------------------------------------------------
+
+    def _stored(self) -> int:
+        return self.stored_before + self.acked + 1 - sum(seq <= self.acked for seq in self.gaps)
+
+    def counts(self) -> tuple[int, int, int, int]:
+        """Return how many turns of the agent's are stored, spooled, dropped and pending; gap turns do not count."""
+        upto = max(self.acked, self.spooled)
+        spooled = upto - self.acked - sum(self.acked < seq <= upto for seq in self.gaps)
+        pending = self.next_seq - 1 - upto - sum(seq > upto for seq in self.gaps)
+        return self._stored(), self.spooled_before + spooled, self.dropped, pending
+
+
+def gap_turn(lost: int, reason: str) -> bytes:
+    """Return the turn that stands in a trace where ``lost`` turns are missing."""
+    return coerce.encode({"error": {"kind": "gap", "lost": lost, "reason": reason}})
