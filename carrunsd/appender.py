@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from carruns import times
 
+from carruns import times
 from carrunsd.feed import Feed
 from carrunsd.journal import Acks, Journal, errno_name, refuse
 from carrunsd.ledger import Run
@@ -62,7 +62,7 @@ class Appender:
         self._max_open = max_open_files
         self._dirty: list[Journal] = []
         self._scheduled = False
-        self._queued = 0
+        self.queued = 0
         self._stamp = ""
         self._open: OrderedDict[Journal, None] = OrderedDict()
 
@@ -92,8 +92,8 @@ class Appender:
             journal.durable = True
         if ticket is not None:
             journal.acks.append((ticket, result))
-        self._queued += len(records)
-        if self._queued >= FLUSH_AT_RECORDS:
+        self.queued += len(records)
+        if self.queued >= FLUSH_AT_RECORDS:
             self.flush()
 
     def _wake(self) -> None:
@@ -105,7 +105,7 @@ class Appender:
         """Write everything that was put down."""
         self._scheduled = False
         self._stamp = ""
-        self._queued = 0
+        self.queued = 0
         dirty, self._dirty = self._dirty, []
         for journal in dirty:
             self._flush_one(journal)

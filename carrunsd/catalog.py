@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 
 from carruns.records import RunSummary
-
 from carrunsd.store import layout, reader
 from carrunsd.store.tree import Path, Tree
 

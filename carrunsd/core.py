@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import anyio.to_thread
+
 from carruns import times
 from carruns.records import RunStatus, RunSummary
-
 from carrunsd.appender import Appender
 from carrunsd.catalog import Catalog, Entry
 from carrunsd.config import Config
@@ -28,6 +28,7 @@ from carrunsd.stats import Stats
 from carrunsd.store import layout, reader, runstore
 from carrunsd.store.tree import Tree
 from carrunsd.syncer import Syncer
+from carrunsd.traces import Offsets
 
 log = logging.getLogger("carrunsd.core")
 
@@ -63,7 +64,9 @@ class Core:
         self.by_path: dict[tuple[str, str], Run] = {}
         self._retired: OrderedDict[Run, None] = OrderedDict()
         self._last_refresh = 0.0
-        self.on_end: Callable[[], None] = lambda: None
+        self.offsets = Offsets()
+        self.on_end: Callable[[], None] = _nothing
+        self.on_peer: Callable[[], None] = _nothing
 
     def apply(self, config: Config) -> None:
         """Take over another configuration (SIGHUP)."""
@@ -73,7 +76,7 @@ class Core:
 
     # -- finding runs --------------------------------------------------------------------------------------
 
-    def find(self, run_id: str) -> Run | None | Awaitable[Run | None]:
+    def find(self, run_id: str) -> Run | Awaitable[Run | None] | None:
         """Return the run, read from its file if it is not in memory; awaitable where the file is large."""
         run = self.runs.get(run_id)
         if run is not None:
@@ -242,6 +245,23 @@ class Core:
             return float("inf")
         return max(0.0, time.time() - changed)
 
+    def last_write(self, run: Run) -> float:
+        """Return when the run's file was last written to, in seconds since the epoch."""
+        return time.time() - min(self._idle_seconds(run), time.time())
+
+    def first_started(self, entry: Entry) -> Any:
+        """Return the ``started`` of a file from its beginning alone, ``None`` if it is not there."""
+        try:
+            fd = self.tree.read(entry.path)
+        except OSError:
+            return None
+        try:
+            return runstore.first_started(fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
     def stop(self, run: Run, reason: str, ticket: Any = None, result: bytes = b"") -> None:
         """End an open run as incomplete."""
         run.mark()
@@ -297,11 +317,11 @@ class Core:
         return [
             entry
             for entry in self.catalog.entries()
-            if (run := self.by_path.get(entry.path)) is None
-            and entry.maybe_open
-            or run is not None
+            if ((run := self.by_path.get(entry.path)) is None
+            and entry.maybe_open)
+            or (run is not None
             and run.status is OPEN
-            and not run.owners
+            and not run.owners)
         ]
 
     # -- summaries -----------------------------------------------------------------------------------------
@@ -346,6 +366,10 @@ class Core:
         return [run for run in self.runs.values() if run.status is OPEN]
 
 
+def _nothing() -> None:
+    return
+
+
 def _open_files_limit() -> int:
     """Raise the soft limit to the hard one and return how many run files may be open at once."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -358,5 +382,3 @@ def _open_files_limit() -> int:
         except (OSError, ValueError):
             pass
     return max(8, soft // 4)
-
-

@@ -7,7 +7,6 @@ import os
 from typing import Any
 
 from carruns import errors
-
 from carrunsd.ledger import Run
 from carrunsd.store.layout import NameConflictError
 from carrunsd.store.runfile import RunFile

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from carruns.records import Turn
 
 _REPLACEABLE = ("output", "parameters", "prompt")

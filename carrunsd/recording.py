@@ -7,13 +7,12 @@ a run get the run, found already, ``None`` if there is none.
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 import msgspec
+
 from carruns import errors, ids, times
 from carruns.records import OUTCOME_STATUSES, Turn, agent_slug
-
 from carrunsd import limits, requests
 from carrunsd.core import Core
 from carrunsd.journal import Journal
@@ -46,7 +45,7 @@ def start(core: Core, peer: Any, params: dict[str, Any], ticket: Ticket | None) 
         raise RequestError(errors.INVALID_PARAMS, f"runs.start: {text}") from None
     if asked.idempotency_key == "":
         raise RequestError(errors.INVALID_PARAMS, "runs.start: idempotency_key must not be empty")
-    run_id = asked.idempotency_key or ids.uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+    run_id = asked.idempotency_key or ids.uuid7()
     run = core.runs.get(run_id)
     if run is None:
         run = _new_run(core, run_id, agent_id, started_at, params, asked)
@@ -55,7 +54,9 @@ def start(core: Core, peer: Any, params: dict[str, Any], ticket: Ticket | None) 
         run.mark()
         run.lines = 1
     elif run.agent_id != agent_id:
-        raise RequestError(errors.CONFLICT, f"run {run_id!r} is of agent {run.agent_id!r}; choose another key")
+        raise RequestError(
+            errors.CONFLICT, f"run {run_id!r} is of agent {run.agent_id!r}; choose another key"
+        )
     else:
         records = []
     core.attach(peer, run)
@@ -67,7 +68,12 @@ def _path(agent_id: str, run_id: str) -> tuple[str, str]:
 
 
 def _new_run(
-    core: Core, run_id: str, agent_id: str, started_at: str, params: dict[str, Any], asked: requests.StartParams
+    core: Core,
+    run_id: str,
+    agent_id: str,
+    started_at: str,
+    params: dict[str, Any],
+    asked: requests.StartParams,
 ) -> Run:
     path = _path(agent_id, run_id)
     other = core.by_path.get(path)
@@ -303,7 +309,9 @@ def resume(
     run = _known(run, params.run_id)
     acked = {} if params.writer is None else {"acked_seq": run.writers.get(params.writer)}
     if not run.can("resume"):
-        message = f"run {run.run_id!r} has ended as {run.outcome_status}; an outcome is final: start another run"
+        message = (
+            f"run {run.run_id!r} has ended as {run.outcome_status}; an outcome is final: start another run"
+        )
         raise RequestError(
             errors.RUN_TERMINAL, message, status=str(run.status), turn_count=run.turn_count, **acked
         )
@@ -407,5 +415,3 @@ def _account(run: Run, record: dict[str, Any]) -> None:
         termination = record["termination"]
         if isinstance(termination, dict) and isinstance(termination.get("outcome"), dict):
             run.outcome = termination["outcome"]
-
-

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Union
 
 import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
 from carruns.records import Turn
 from carruns.wire import MAX_TURNS_PER_BATCH
-from msgspec import UNSET, Meta, Struct, UnsetType
 
 Id = Union[int, float, str, None, UnsetType]
 _Seq = Annotated[int, Meta(ge=0)]
@@ -23,7 +24,6 @@ class Request(Struct, tag_field="method", gc=False):
     """What all requests share; ``id`` is ``UNSET`` for one that wants no answer."""
 
     id: Id = UNSET
-
 
 
 class HandshakeParams(Struct):

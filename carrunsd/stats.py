@@ -9,8 +9,20 @@ class Stats:
     """Plain numbers, changed from the event loop only."""
 
     __slots__ = (
-        "accepted", "batches", "bytes", "connections", "dropped", "errors", "events", "events_dropped", "records",
-        "refused", "requests", "started", "syncs", "sync_errors",
+        "accepted",
+        "batches",
+        "bytes",
+        "connections",
+        "dropped",
+        "errors",
+        "events",
+        "events_dropped",
+        "records",
+        "refused",
+        "requests",
+        "started",
+        "sync_errors",
+        "syncs",
     )  # fmt: skip
 
     def __init__(self) -> None:

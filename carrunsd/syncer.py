@@ -51,7 +51,7 @@ class Syncer:
         self._pool = ThreadPoolExecutor(WORKERS, "carrunsd-sync")
         self._dirty: dict[Journal, None] = {}
         self._urgent: dict[Journal, None] = {}
-        self._kept = 0
+        self.kept_bytes = 0
         self._timer: Any = None
         self._running = 0
         self._idle_callbacks: list[Callable[[], None]] = []
@@ -73,10 +73,12 @@ class Syncer:
         if self.policy == "no":
             return
         self._dirty[journal] = None
-        if self._kept < 2 * MAX_KEPT_BYTES:  # a sync is that far behind: trust the page cache, not more memory
+        if (
+            self.kept_bytes < 2 * MAX_KEPT_BYTES
+        ):  # a sync is that far behind: trust the page cache, not more memory
             journal.unsynced.append(data)
-            self._kept += len(data)
-        if self._kept > MAX_KEPT_BYTES:
+            self.kept_bytes += len(data)
+        if self.kept_bytes > MAX_KEPT_BYTES:
             self._kick(journal)
         elif self._timer is None:
             self._timer = self._loop.call_later(EVERYSEC_DELAY, self._tick)
@@ -150,7 +152,7 @@ class Syncer:
         if journal.failure is not None:
             log.warning("run %s: written anew and synced; it takes turns again", journal.run.run_id)
             journal.failure = None
-        self._kept -= job.bytes
+        self.kept_bytes -= job.bytes
         del journal.unsynced[: job.count]
         journal.unsynced_bytes -= job.end - journal.synced_bytes
         journal.synced_bytes = job.end
@@ -171,7 +173,7 @@ class Syncer:
     def _forget(self, journal: Journal, error: OSError) -> None:
         """Nothing can be synced any more: say so to whoever waits."""
         acks, journal.sync_acks = journal.sync_acks, []
-        self._kept -= sum(map(len, journal.unsynced))
+        self.kept_bytes -= sum(map(len, journal.unsynced))
         journal.unsynced, journal.unsynced_bytes, journal.failure = [], 0, None
         if acks:
             refuse(acks, error)

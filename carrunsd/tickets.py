@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
 from carruns import errors
 
 
@@ -70,11 +71,12 @@ class Batch(Ticket):
 class Outbox:
     """A connection's answers and events, in order."""
 
-    __slots__ = ("_waiting", "_write")
+    __slots__ = ("_waiting", "_write", "held_bytes")
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
         self._waiting: deque[Ticket | bytes] = deque()
+        self.held_bytes = 0
 
     def ticket(self, request_id: Any) -> Ticket:
         """Take the next place for an answer."""
@@ -92,6 +94,7 @@ class Outbox:
         """Send a whole line unasked, behind whatever waits."""
         if self._waiting:
             self._waiting.append(line)
+            self.held_bytes += len(line)
         else:
             self._write(line)
 
@@ -108,6 +111,7 @@ class Outbox:
             head = waiting[0]
             if type(head) is bytes:
                 out.append(head)
+                self.held_bytes -= len(head)
             else:
                 text = head.text  # type: ignore[union-attr]
                 if text is None:

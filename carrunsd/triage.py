@@ -11,10 +11,10 @@ import math
 from typing import Any
 
 import msgspec
-from carruns import errors, wire
-from carruns.records import TURN_FIELDS, Turn
 from msgspec import UNSET
 
+from carruns import errors, wire
+from carruns.records import TURN_FIELDS, Turn
 from carrunsd import requests
 from carrunsd.store import strict
 
@@ -96,7 +96,7 @@ def _loose(line: bytes, fault: Exception) -> Any:
 def check_turn(turn: dict[str, Any], path: str, request_id: Any) -> None:
     """Raise :class:`RequestError` if a known field of ``turn`` has a wrong type."""
     if turn.get("record", "turn") != "turn":
-        raise RequestError(errors.INVALID_PARAMS, f"{path}.record must be \"turn\"", _answerable(request_id))
+        raise RequestError(errors.INVALID_PARAMS, f'{path}.record must be "turn"', _answerable(request_id))
     try:
         msgspec.convert({k: v for k, v in turn.items() if k in TURN_FIELDS}, Turn)
     except msgspec.ValidationError as error:
@@ -126,7 +126,9 @@ def _name_fault(line: bytes) -> dict[str, Any]:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            message = "a string holds a lone surrogate (\\ud800 to \\udfff), which is no Unicode text; replace it"
+            message = (
+                "a string holds a lone surrogate (\\ud800 to \\udfff), which is no Unicode text; replace it"
+            )
             raise RequestError(errors.UNREADABLE, message, request_id) from None
     return value
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import Any, Union
 
 import msgspec
-from carruns.records import Record, RunStatus, RunSummary
 from msgspec import Struct
+
+from carruns.records import Record, RunStatus, RunSummary
 
 BLOCK_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
@@ -121,7 +122,9 @@ def outcome_status(termination: Any) -> str | None:
     if not isinstance(termination, dict):
         return None
     body: Any = termination
-    tag = next((termination[k] for k in ("kind", "type", "tag", "t") if type(termination.get(k)) is str), None)
+    tag = next(
+        (termination[k] for k in ("kind", "type", "tag", "t") if type(termination.get(k)) is str), None
+    )
     if tag is None and len(termination) == 1:
         tag, inner = next(iter(termination.items()))
         body = inner if isinstance(inner, dict) else {}
@@ -185,7 +188,7 @@ def _take_block(found: Scan, block: bytes) -> None:
     except BAD_LINE:
         lines = []
         for text in block.split(b"\n")[:-1]:
-            line = _line(text)
+            line = parse_line(text)
             if line is not None:
                 lines.append(line)
             elif text.strip():
@@ -196,7 +199,7 @@ def _take_block(found: Scan, block: bytes) -> None:
 
 def _take_tail(found: Scan, tail: bytes) -> None:
     """The last line has no newline: it counts if it is whole, else it is the torn tail."""
-    line = _line(tail.rstrip(b"\0"))
+    line = parse_line(tail.rstrip(b"\0"))
     if line is None:
         found.torn = tail
         found.skipped += 1
@@ -207,7 +210,8 @@ def _take_tail(found: Scan, tail: bytes) -> None:
     found.take(line)
 
 
-def _line(text: bytes) -> _Line | None:
+def parse_line(text: bytes) -> _Line | None:
+    """Return what a scan wants of a line, ``None`` if it holds no record."""
     try:
         return _lines.decode(text.removeprefix(_BOM))
     except BAD_LINE:
@@ -251,5 +255,5 @@ def ends_open(fd: int, size: int) -> bool:
         if cut >= 0 or start == 0:
             break
         reach *= 8
-    line = _line(tail[cut + 1 :])
+    line = parse_line(tail[cut + 1 :])
     return line is None or line.record != "ended"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import tomli
+
 from carruns import times
 from carruns.records import RunStatus, RunSummary
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from carruns import times
 from carruns.records import Record, RunEnded, RunStarted, RunStatus, RunSummary, Turn
-
 from carrunsd.store import layout, reader, retention, strict
 from carrunsd.store.retention import RetentionConfig
 from carrunsd.store.runfile import RunFile
@@ -184,7 +184,7 @@ def layout_runs_name() -> str:
 
 def check_owner(fd: int, agent_id: str, run_id: str) -> None:
     """Raise ``NameConflictError`` if the file's ``started`` names other ids than these."""
-    started = next((line for line in _first_lines(fd) if line.record == "started"), None)
+    started = first_started(fd)
     if started is None:
         return
     if started.run_id != run_id or started.agent_id != agent_id:
@@ -194,13 +194,13 @@ def check_owner(fd: int, agent_id: str, run_id: str) -> None:
         )
 
 
-def _first_lines(fd: int) -> list[Any]:
+def first_started(fd: int) -> Any:
+    """Return the ``started`` record at the beginning of a file, ``None`` if none of its first lines is one."""
     block = os.pread(fd, 65536, 0)
     if b"\n" not in block:
-        found = reader.scan(fd).started
-        return [found] if found else []
-    lines = (reader._line(text) for text in block.split(b"\n")[:4])
-    return [line for line in lines if line is not None]
+        return reader.scan(fd).started
+    lines = (reader.parse_line(text) for text in block.split(b"\n")[:4])
+    return next((line for line in lines if line is not None and line.record == "started"), None)
 
 
 def incomplete(agent_id: str, run_id: str, reason: str, ended_at: str | None = None) -> RunEnded:

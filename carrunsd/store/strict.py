@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import msgspec
+
 from carruns import wire
 
 _NOT_BRACKETS = bytes(c for c in range(256) if c not in b"{}[]")
@@ -20,22 +21,21 @@ class UnreadableError(ValueError):
 
 
 def too_deep(text: bytes) -> bool:
-    """Tell whether valid JSON ``text`` (one document or many) nests deeper than serde_json reads.
+    """Tell whether valid JSON ``text``, one document a line, nests deeper than serde_json reads.
 
-    Cheap for what is usual: only the brackets are kept and closed pairs are peeled off, layer by layer, so the
-    rounds are the depth.  Brackets in strings can leave a rest; then each document is looked at exactly.
+    Cheap for what is usual: only the brackets are looked at, of many lines at once.  Brackets in strings can
+    make that look deeper than it is; then each line is looked at by itself, and exactly.
     """
+    if not _may_be_too_deep(text):
+        return False
+    return any(_may_be_too_deep(one) and wire.depth(one) > wire.MAX_DEPTH for one in text.split(b"\n"))
+
+
+def _may_be_too_deep(text: bytes) -> bool:
     skeleton = text.translate(None, _NOT_BRACKETS)
     if len(skeleton) <= wire.MAX_DEPTH:
         return False
-    for peeled in range(wire.MAX_DEPTH):
-        rest = skeleton.replace(b"{}", b"").replace(b"[]", b"")
-        if len(rest) + peeled < wire.MAX_DEPTH:
-            return False
-        if rest == skeleton:
-            break
-        skeleton = rest
-    return any(wire.depth(line) > wire.MAX_DEPTH for line in text.split(b"\n"))
+    return wire.bracket_depth(skeleton) > wire.MAX_DEPTH
 
 
 def line(record: Any) -> bytes:

@@ -6,6 +6,8 @@ blocks, as many whole lines as came, because msgspec decodes a block in one call
 
 from __future__ import annotations
 
+import re
+from itertools import accumulate
 from typing import Any, Union
 
 import msgspec
@@ -126,21 +128,29 @@ def may_be_too_deep(text: bytes) -> bool:
 
 def depth(text: bytes) -> int:
     """Return how deep valid JSON ``text`` nests; brackets in strings do not count."""
-    deepest = level = 0
-    in_string = escaped = False
-    for byte in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"{[":
-            level += 1
-            deepest = max(deepest, level)
-        elif byte in b"}]":
-            level -= 1
-    return deepest
+    return bracket_depth(_STRING.sub(b"", text).translate(None, _NOT_BRACKETS))
+
+
+def bracket_depth(skeleton: bytes) -> int:
+    """Return how deep a row of brackets nests, taking each closing one for the end of whatever is open."""
+    rounds = 0
+    while skeleton and rounds < _PEEL_ROUNDS and len(skeleton) < _PEEL_BYTES:
+        rest = skeleton.replace(b"{}", b"").replace(b"[]", b"")
+        if rest == skeleton:
+            break
+        skeleton = rest
+        rounds += 1
+    level = deepest = 0
+    for start in range(0, len(skeleton), _PEEL_BYTES):
+        steps = [1 if byte in b"{[" else -1 for byte in skeleton[start : start + _PEEL_BYTES]]
+        *levels, level = accumulate(steps, initial=level)
+        deepest = max(deepest, level, *levels)
+        if deepest > MAX_DEPTH:
+            break
+    return rounds + deepest
+
+
+_PEEL_BYTES = 1 << 16
+_PEEL_ROUNDS = 12  # deeper than nearly everything; what is left is counted bracket by bracket
+_STRING = re.compile(rb'"(?:[^"\\]+|\\.)*+"')
+_NOT_BRACKETS = bytes(c for c in range(256) if c not in b"{}[]")

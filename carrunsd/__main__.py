@@ -1,0 +1,93 @@
+"""``carrunsd``: the command line of the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+
+from carruns import paths
+from carrunsd import __version__, config, logs
+
+log = logging.getLogger("carrunsd")
+
+EXIT_TEMPFAIL = 75  # sysexits.h: another daemon has the car directory
+EXIT_CONFIG = 78  # sysexits.h: --check-config found something
+EXIT_CANTCREAT = 73  # sysexits.h: directory, lock or socket cannot be had
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the daemon; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    car_dir = str(paths.car_dir(arguments.car_dir))
+    if arguments.check_config:
+        return _check_config(os.path.join(car_dir, paths.CONFIG_NAME))
+    logs.set_up(arguments.log_level)
+    return _serve(car_dir, str(paths.socket_path(paths.car_dir(arguments.car_dir), arguments.socket)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="carrunsd",
+        description="Keeps the runs of AI agents: owns <car dir>/runs and takes turns over a Unix socket.",
+        epilog="SIGTERM and SIGINT finish what was received and stop; SIGHUP reads config.toml again.",
+    )
+    parser.add_argument(
+        "--car-dir", metavar="DIR", help="the car directory (default: $CAR_HOME, else ~/.car)"
+    )
+    parser.add_argument(
+        "--socket", metavar="PATH", help="the socket (default: $CARRUNSD_SOCKET, else DIR/carrunsd.sock)"
+    )
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: info"
+    )
+    parser.add_argument(
+        "--check-config", action="store_true", help="say what is wrong with config.toml and exit"
+    )
+    parser.add_argument("--version", action="version", version=f"carrunsd {__version__}")
+    return parser
+
+
+def _check_config(path: str) -> int:
+    loaded = config.load(path)
+    for problem in loaded.problems:
+        print(problem, file=sys.stderr)  # noqa: T201
+    if loaded.problems:
+        return EXIT_CONFIG
+    print(f"{path}: {'good' if os.path.exists(path) else 'missing, the defaults hold'}")  # noqa: T201
+    return 0
+
+
+def _serve(car_dir: str, socket_path: str) -> int:
+    import anyio
+
+    from carrunsd import daemon, lock
+
+    options = daemon.Options(car_dir, socket_path)
+
+    def load() -> config.Config:
+        loaded = config.load(options.config_path)
+        for problem in loaded.problems:
+            log.error("%s", problem)
+        return loaded
+
+    one = daemon.Daemon(options, load)
+    try:
+        try:
+            one.take_places()
+        except lock.AlreadyRunningError as error:
+            log.error("%s", error)
+            return EXIT_TEMPFAIL
+        except OSError as error:
+            log.error("cannot start: %s", error)
+            return EXIT_CANTCREAT
+        os.umask(0o077)
+        anyio.run(one.run, backend="asyncio", backend_options={"use_uvloop": True})
+    finally:
+        one.leave()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""The daemon's life: take the lock, listen, serve, and on SIGTERM finish what was received.
+
+``start`` -> ``serve`` -> ``stop``.  What a request does is not here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import stat
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from carruns import paths
+from carrunsd import __version__, config, drain, keeping, lock, server, systemd
+from carrunsd.core import Core
+
+log = logging.getLogger("carrunsd")
+
+_GC_DELAY = 1.0  # seconds from the end of a run to the gc it may call for
+_STOP_PATIENCE = 20.0  # seconds that commands under way and syncs get at the end
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the daemon works: absolute paths."""
+
+    car_dir: str
+    socket_path: str
+
+    @property
+    def config_path(self) -> str:
+        """The configuration file."""
+        return os.path.join(self.car_dir, paths.CONFIG_NAME)
+
+
+def prepare_car_dir(path: str) -> None:
+    """Make the car directory if it is missing, and see that nobody else can write to it.
+
+    Raises ``OSError``, with a message that says what to do.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(20, "the car directory is no directory; move it away", path) from None
+        if status.st_uid != os.geteuid():
+            message = f"the car directory belongs to user {status.st_uid}; set CAR_HOME to one of your own"
+            raise PermissionError(1, message, path) from None
+        if status.st_mode & 0o022:
+            log.warning("%s was writable by others (%o); it is not any more", path, status.st_mode & 0o777)
+            os.chmod(path, stat.S_IMODE(status.st_mode) & ~0o022)
+
+
+class Daemon:
+    """One daemon on one car directory."""
+
+    def __init__(self, options: Options, load: Callable[[], config.Config]) -> None:
+        self._options = options
+        self._load = load
+        self._lock = -1
+        self._listener: socket.socket | None = None
+        self._own_socket = ""
+
+    def take_places(self) -> None:
+        """Take the lock, then the socket.  Raises ``OSError`` or :class:`lock.AlreadyRunningError`."""
+        prepare_car_dir(self._options.car_dir)
+        self._lock = lock.take(os.path.join(self._options.car_dir, paths.LOCK_NAME))
+        self._listener = systemd.listen_socket()
+        if self._listener is None:
+            self._listener = server.bind(self._options.socket_path)
+            self._own_socket = self._options.socket_path
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        assert self._listener is not None
+        loop = asyncio.get_running_loop()
+        core = Core(self._options.car_dir, self._load(), loop)
+        core.catalog.build()
+        async with anyio.create_task_group() as tasks:
+            serving = server.Server(core, self._listener, _spawner(tasks))
+            life = _Life(core, serving, self._load)
+            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+                serving.start()
+                orphans = core.orphans()
+                self._say_ready(core, len(orphans))
+                tasks.start_soon(life.adopt_orphans, orphans)
+                tasks.start_soon(life.keep_house)
+                tasks.start_soon(life.drain_spool)
+                tasks.start_soon(life.watchdog)
+                await life.until_stopped(signals)
+            systemd.notify("STOPPING=1")
+            await self._stop(core, serving)
+            tasks.cancel_scope.cancel()
+
+    def _say_ready(self, core: Core, orphans: int) -> None:
+        name = self._own_socket or "the socket that systemd handed over"
+        log.info("carrunsd %s, pid %d, serves %s on %s", __version__, os.getpid(), core.car_dir, name)
+        if orphans:
+            log.info("%d runs may be in progress; %d s grace", orphans, core.settings.adopt_grace_secs)
+        systemd.notify("READY=1", f"STATUS=serving {core.car_dir}")
+
+    async def _stop(self, core: Core, serving: server.Server) -> None:
+        """Finish what was received, sync it, answer, and close."""
+        log.info("stopping: finishing what was received")
+        serving.stop()
+        core.appender.flush()
+        with anyio.move_on_after(_STOP_PATIENCE):
+            while any(peer.busy for peer in serving.peers):
+                await anyio.sleep(0.005)
+            core.appender.flush()
+            synced = anyio.Event()
+            core.syncer.drain(synced.set)
+            await synced.wait()
+        serving.close()
+        core.appender.flush()
+        core.appender.close_all()
+        core.syncer.close()
+        core.tree.close()
+        log.info("stopped: %d records stored since the start", core.stats.records)
+
+    def leave(self) -> None:
+        """Remove the socket's path, if it is this daemon's, and let go of the lock."""
+        if self._own_socket:
+            with contextlib.suppress(OSError):
+                os.unlink(self._own_socket)
+        if self._lock >= 0:
+            os.close(self._lock)
+
+
+def _spawner(tasks: anyio.abc.TaskGroup) -> Callable[..., None]:
+    """Return what starts background work; a defect in it is logged and does not take the daemon down."""
+
+    async def guarded(function: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        try:
+            await function(*args)
+        except Exception:
+            log.exception("a defect in the daemon")
+
+    def spawn(function: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        tasks.start_soon(guarded, function, *args)
+
+    return spawn
+
+
+class _Life:
+    """What goes on beside the requests."""
+
+    def __init__(self, core: Core, serving: server.Server, load: Callable[[], config.Config]) -> None:
+        self._core = core
+        self._serving = serving
+        self._load = load
+        self._drainer = drain.Drainer(core)
+        self._ended = anyio.Event()
+        self._spooled = anyio.Event()
+        core.on_end = self._on_end
+        core.on_peer = self._on_peer
+
+    def _on_end(self) -> None:
+        self._ended.set()
+
+    def _on_peer(self) -> None:
+        if self._drainer.may_have_work():
+            self._spooled.set()
+
+    async def until_stopped(self, signals: Any) -> None:
+        async for number in signals:
+            if number != signal.SIGHUP:
+                log.info("%s", signal.Signals(number).name)
+                return
+            self._core.apply(self._load())
+            log.info("configuration read again")
+            self._spooled.set()
+
+    async def adopt_orphans(self, orphans: list[Any]) -> None:
+        await anyio.sleep(self._core.settings.adopt_grace_secs)
+        await self._core.adopt(orphans, found_at_start=True)
+
+    async def keep_house(self) -> None:
+        """Collect at the start, every interval, and a moment after runs have ended."""
+        while True:
+            try:
+                removed = await keeping.collect(self._core, time.time_ns(), dry_run=False)
+            except OSError as error:
+                log.error("gc failed: %s", error)
+            else:
+                if removed:
+                    log.info("gc removed %d runs, %d bytes", len(removed), sum(r["bytes"] for r in removed))
+            self._ended = anyio.Event()
+            with anyio.move_on_after(self._core.settings.gc_interval_secs):
+                await self._ended.wait()
+                await anyio.sleep(_GC_DELAY)
+
+    async def drain_spool(self) -> None:
+        """Drain at the start, and when clients come and go after the spool has changed."""
+        while True:
+            self._spooled = anyio.Event()
+            try:
+                await self._drainer.run()
+            except Exception:
+                log.exception("draining the spool failed")
+            if self._drainer.waiting:
+                await anyio.sleep(drain.RETRY_SECS)
+            else:
+                await self._spooled.wait()
+
+    async def watchdog(self) -> None:
+        interval = systemd.watchdog_interval()
+        while interval is not None:
+            systemd.notify("WATCHDOG=1")
+            await anyio.sleep(interval)

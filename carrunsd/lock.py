@@ -1,0 +1,54 @@
+"""The lock that makes a daemon the only one of its car directory, held for its whole life (SPEC section 1)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+
+from carrunsd.store.layout import StoreError
+
+
+class AlreadyRunningError(Exception):
+    """Another daemon holds the lock.  ``pid`` is its process id, 0 where the file does not say."""
+
+    def __init__(self, path: str, pid: int) -> None:
+        who = f"process {pid}" if pid else "another process"
+        super().__init__(
+            f"a carrunsd is running already ({who} holds {path}); stop it first, or use another --car-dir"
+        )
+        self.pid = pid
+
+
+def take(path: str) -> int:
+    """Take the lock and write this process's id into it; return the descriptor that holds it.
+
+    Raises :class:`AlreadyRunningError`, or ``OSError`` where the file is no regular file.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise StoreError(error.errno, f"{path} is no regular file; move it away") from None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise StoreError(errno.EINVAL, f"{path} is no regular file; move it away")
+        os.fchmod(fd, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError(path, _pid(fd)) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _pid(fd: int) -> int:
+    text = os.pread(fd, 32, 0).strip()
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,301 @@
+"""One connection: bytes in, requests carried out, answers out.
+
+Theory of operation.  The socket is read and written directly, by readiness, not through a transport: a transport
+closes on the first failed write, and then what a dead agent had still sent would be lost unread.  Here a failed
+write only ends writing; reading goes on to the end.
+
+Input pauses while a command waits for a thread and while answers are not taken; so what a connection can hold is
+bounded: one unfinished line, one block of requests, the answers to it, and ``EVENT_BYTES`` of events.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from carruns import errors
+from carruns.wire import LineFramer
+from carrunsd import dispatch, recording, requests, triage
+from carrunsd.core import Core
+from carrunsd.ledger import Run
+from carrunsd.store import strict
+from carrunsd.tickets import Batch, Outbox, Ticket
+
+READ_BYTES = 256 << 10
+PAUSE_BYTES = 1 << 20  # of answers not taken: reading stops
+EVENT_BYTES = 4 << 20  # of output not taken: events are dropped
+SMALL_BYTES = 64 << 10
+
+_buffer = bytearray(READ_BYTES)  # one for all: it is emptied before the next read
+_view = memoryview(_buffer)
+_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Peer:
+    """A connected client.  ``server`` gets told when it is gone, and runs what has to be awaited."""
+
+    __slots__ = (
+        "__weakref__", "_backlog", "_busy", "_closed", "_core", "_eof", "_out", "_out_bytes", "_push_scheduled",
+        "_reading", "_sock", "_writable", "_writing", "framer", "outbox", "runs", "server",
+    )  # fmt: skip
+
+    def __init__(self, core: Core, sock: socket.socket, server: Any) -> None:
+        self._core = core
+        self._sock = sock
+        self.server = server
+        self.framer = LineFramer(core.settings.max_line_bytes)
+        self.outbox = Outbox(self._write)
+        self.runs: set[Run] = set()
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._push_scheduled = False
+        self._writing = False
+        self._writable = True
+        self._reading = False
+        self._busy = False
+        self._eof = False
+        self._closed = False
+        self._backlog: deque[Any] | None = None
+
+    def open(self) -> None:
+        """Begin to read."""
+        self._resume_reading()
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def _resume_reading(self) -> None:
+        if not self._reading and not self._closed and not self._eof:
+            self._reading = True
+            self._core.loop.add_reader(self._sock.fileno(), self.on_readable)
+
+    def _pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._core.loop.remove_reader(self._sock.fileno())
+
+    def on_readable(self) -> bool:
+        """Read once and carry out what came; return whether anything did."""
+        try:
+            count = self._sock.recv_into(_buffer)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            count = 0
+        if not count:
+            self._at_end()
+            return False
+        block = self.framer.feed(bytes(_view[:count]))
+        if self.framer.overlong:
+            self._refuse_overlong()
+        if block:
+            self._take(block)
+        return True
+
+    def _at_end(self) -> None:
+        """The client is gone, or will send no more; half a line at the end was never sent."""
+        self._eof = True
+        self._pause_reading()
+        if not self._busy:
+            self.close()
+
+    def _refuse_overlong(self) -> None:
+        for _ in range(self.framer.overlong):
+            limit = self.framer.limit
+            message = f"a line may be {limit} bytes long at most; it was skipped: send less, or in parts"
+            self.outbox.ticket(None).fail(errors.TOO_LARGE, message, {"max_line_bytes": limit})
+        self.framer.overlong = 0
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    def _take(self, block: bytes) -> None:
+        limit = min(self._core.settings.max_string_bytes, self._core.settings.max_turn_bytes, SMALL_BYTES)
+        if _lines_within(block, limit) and not strict.too_deep(block):
+            try:
+                self._run(requests.decoder.decode_lines(block))
+            except _BAD:
+                pass
+            else:
+                return
+        self._run(self._one_by_one(block, limit))
+
+    def _one_by_one(self, block: bytes, limit: int) -> Iterable[Any]:
+        """Yield what stands on each line: requests, or how it is wrong."""
+        for line in block.split(b"\n"):
+            if not line or line.isspace():
+                continue
+            try:
+                request = triage.read(line)
+            except triage.RequestError as error:
+                yield error
+            else:
+                yield _Big(request) if len(line) > limit else request
+
+    def _run(self, incoming: Iterable[Any]) -> None:
+        """Carry out requests in order; where one has to be awaited, the rest waits behind it."""
+        core = self._core
+        runs = core.runs
+        turns = requests.RecordTurns
+        left = iter(incoming)
+        for request in left:
+            if type(request) is turns and request.id is UNSET:
+                run = runs.get(request.params.run_id)
+                if run is not None:
+                    try:
+                        recording.record_turns(core, self, run, request.params, None)
+                    except Exception as error:
+                        dispatch.answer_error(core, request, None, error)
+                    continue
+            waiting = self._handle(request)
+            if waiting is not None:
+                self._wait(waiting, left)
+                return
+
+    def _handle(self, request: Any, queue: Outbox | Batch | None = None) -> Awaitable[None] | None:
+        big = type(request) is _Big
+        if big:
+            request = request.request
+        if type(request) is list:
+            return self._batch(request)
+        queue = queue or self.outbox
+        if type(request) is triage.RequestError:
+            if request.request_id is not UNSET:
+                queue.ticket(request.request_id).fail(request.code, request.message, request.data)
+            self._core.stats.errors += 1
+            return None
+        ticket: Ticket | None = None if request.id is UNSET else queue.ticket(request.id)
+        return dispatch.handle(self._core, self, request, ticket, big=big)
+
+    async def _batch(self, parts: list[Any]) -> None:
+        batch = self.outbox.batch()
+        for part in parts:
+            waiting = self._handle(_Big(part) if not isinstance(part, triage.RequestError) else part, batch)
+            if waiting is not None:
+                await waiting
+        batch.close()
+
+    def _wait(self, waiting: Awaitable[None], left: Iterable[Any]) -> None:
+        self._busy = True
+        self._pause_reading()
+        self.server.spawn(self._go_on, waiting, left)
+
+    async def _go_on(self, waiting: Awaitable[None], left: Iterable[Any]) -> None:
+        await waiting
+        self._busy = False
+        self._run(left)
+        if self._busy:
+            return
+        if self._eof:
+            self.close()
+        elif self._out_bytes < PAUSE_BYTES:
+            self._resume_reading()
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def offer(self, lines: bytes, count: int) -> bool:
+        """Take events, unless so much waits to be read already."""
+        if self._out_bytes + self.outbox.held_bytes > EVENT_BYTES or not self._writable:
+            return False
+        self.outbox.send(lines)
+        return True
+
+    def _write(self, data: bytes) -> None:
+        if not self._writable:
+            return
+        self._out.append(data)
+        self._out_bytes += len(data)
+        if not self._push_scheduled and not self._writing:
+            self._push_scheduled = True
+            self._core.loop.call_soon(self._push)
+
+    def _push(self) -> None:
+        """Send what there is; what the kernel does not take waits until it does."""
+        self._push_scheduled = False
+        if self._closed or not self._out:
+            return
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        try:
+            sent = self._sock.send(data, socket.MSG_NOSIGNAL)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._stop_writing()
+            return
+        self._out = [data[sent:]] if sent < len(data) else []
+        self._out_bytes = len(data) - sent
+        self._watch_output()
+
+    def _watch_output(self) -> None:
+        if self._out and not self._writing:
+            self._writing = True
+            self._core.loop.add_writer(self._sock.fileno(), self._push)
+        elif not self._out and self._writing:
+            self._writing = False
+            self._core.loop.remove_writer(self._sock.fileno())
+        if self._out_bytes >= PAUSE_BYTES:
+            self._pause_reading()
+        elif not self._busy:
+            self._resume_reading()
+
+    def _stop_writing(self) -> None:
+        """Nobody reads answers any more.  What was sent before is still read to the end."""
+        self._writable = False
+        self._out, self._out_bytes = [], 0
+        self._watch_output()
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Read and carry out what has arrived, for a daemon that is about to stop."""
+        self._pause_reading()
+        for _ in range(64):
+            if self._busy or self._eof or self._closed or not self.on_readable():
+                break
+        self._pause_reading()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command is being waited for."""
+        return self._busy
+
+    def push_all(self) -> None:
+        """Send what can be sent without waiting."""
+        self._push()
+
+    def close(self) -> None:
+        """End the connection; its runs get their grace."""
+        if self._closed:
+            return
+        self._push()
+        self._pause_reading()
+        self._closed = True
+        if self._writing:
+            self._core.loop.remove_writer(self._sock.fileno())
+        self._writable = False
+        self._sock.close()
+        self._core.feed.leave(self)
+        self._core.detach_all(self)
+        self.server.gone(self)
+
+
+class _Big:
+    """A request from a long line: something in it may be over the limits."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+
+
+def _lines_within(block: bytes, limit: int) -> bool:
+    """Tell whether no line of ``block`` can be longer than ``limit`` bytes, by looking at few places."""
+    if len(block) <= limit:
+        return True
+    half = limit // 2
+    if half < 512:
+        return False
+    return all(block.find(b"\n", at, at + half) >= 0 for at in range(0, len(block) - half, half))

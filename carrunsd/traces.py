@@ -1,0 +1,131 @@
+"""Serving a run's records from its file: raw lines in pages, decoded only to know that they are good.
+
+A cursor is the number of lines of the file behind which to go on.  Where a page ended is remembered, so that the
+next one starts there without reading what came before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+
+import msgspec
+
+from carrunsd.store import reader
+from carrunsd.store.tree import Path
+
+MAX_PAGE_BYTES = 8 << 20
+_MAX_REMEMBERED = 4096
+_objects = msgspec.json.Decoder(dict[str, object])
+
+
+class Page:
+    """Lines ``cursor_from`` to ``cursor`` of a file; ``records`` is their good ones, joined by commas."""
+
+    __slots__ = ("count", "cursor", "more", "records", "skipped")
+
+    def __init__(self) -> None:
+        self.records = b""
+        self.count = 0
+        self.skipped = 0
+        self.cursor = 0
+        self.more = False
+
+
+class Offsets:
+    """Where in a file a cursor is, for cursors that were met before."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[Path, int], int] = OrderedDict()
+
+    def note(self, path: Path, cursor: int, offset: int) -> None:
+        """Remember that ``cursor`` lines of ``path`` take ``offset`` bytes."""
+        self._known[path, cursor] = offset
+        if len(self._known) > _MAX_REMEMBERED:
+            self._known.popitem(last=False)
+
+    def get(self, path: Path, cursor: int) -> int | None:
+        """Return the offset in bytes, ``None`` if it has to be counted out."""
+        return 0 if cursor == 0 else self._known.get((path, cursor))
+
+
+def seek(fd: int, cursor: int) -> tuple[int, int]:
+    """Return the cursor and the byte offset behind ``cursor`` lines, or the file's end if it has fewer."""
+    lines = 0
+    for offset, block in reader.read_blocks(fd):
+        count = block.count(b"\n") or 1
+        if lines + count >= cursor:
+            at = -1
+            for _ in range(cursor - lines):
+                at = block.find(b"\n", at + 1)
+                if at < 0:
+                    return cursor, offset + len(block)
+            return cursor, offset + at + 1
+        lines += count
+    return lines, os.fstat(fd).st_size
+
+
+def read_page(
+    fd: int, cursor: int, offset: int, limit: int | None, *, max_bytes: int = MAX_PAGE_BYTES, kind: str = ""
+) -> tuple[Page, int]:
+    """Return the page behind ``cursor`` (at byte ``offset``) and the offset of its end.
+
+    At most ``limit`` lines and about ``max_bytes``; with ``kind`` only records of that kind.
+    """
+    page = Page()
+    page.cursor = cursor
+    parts: list[bytes] = []
+    taken = 0
+    for start, whole in reader.read_blocks(fd, offset):
+        block = whole
+        if limit is not None:
+            block = _first_lines(block, limit - (page.cursor - cursor))
+        good, skipped = good_lines(block, kind)
+        if good:
+            parts.append(b",".join(good))
+            page.count += len(good)
+        page.skipped += skipped
+        page.cursor += block.count(b"\n") + (0 if block.endswith(b"\n") else 1)
+        taken += len(block)
+        offset = start + len(block)
+        if len(block) < len(whole) or taken >= max_bytes or (limit and page.cursor - cursor >= limit):
+            page.more = offset < os.fstat(fd).st_size
+            break
+    page.records = b",".join(parts)
+    return page, offset
+
+
+def _first_lines(block: bytes, count: int) -> bytes:
+    if block.count(b"\n") <= count:
+        return block
+    at = -1
+    for _ in range(count):
+        at = block.find(b"\n", at + 1)
+    return block[: at + 1]
+
+
+def good_lines(block: bytes, kind: str = "") -> tuple[list[bytes], int]:
+    """Return the lines of ``block`` that hold a record (of ``kind``), and how many were skipped as bad."""
+    lines = block.split(b"\n")
+    try:
+        records = _objects.decode_lines(block)
+    except reader.BAD_LINE:
+        records = []
+    if len(records) == len(lines) - 1 and all(type(r.get("record")) is str for r in records):
+        del lines[-1]
+        if kind:
+            lines = [line for line, r in zip(lines, records, strict=True) if r["record"] == kind]
+        return lines, 0
+    return _sifted(lines, kind)
+
+
+def _sifted(lines: list[bytes], kind: str) -> tuple[list[bytes], int]:
+    good = []
+    skipped = 0
+    for line in lines:
+        record = reader.parse_record(line)
+        if record is None:
+            skipped += bool(line.strip())
+        elif not kind or record["record"] == kind:
+            good.append(line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0"))
+    return good, skipped
