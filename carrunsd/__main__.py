@@ -33,18 +33,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Keeps the runs of AI agents: owns <car dir>/runs and takes turns over a Unix socket.",
         epilog="SIGTERM and SIGINT finish what was received and stop; SIGHUP reads config.toml again.",
     )
-    parser.add_argument(
-        "--car-dir", metavar="DIR", help="the car directory (default: $CAR_HOME, else ~/.car)"
-    )
+    parser.add_argument("--car-dir", metavar="DIR", help="the car directory (default: $CAR_HOME, else ~/.car)")
     parser.add_argument(
         "--socket", metavar="PATH", help="the socket (default: $CARRUNSD_SOCKET, else DIR/carrunsd.sock)"
     )
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: info"
     )
-    parser.add_argument(
-        "--check-config", action="store_true", help="say what is wrong with config.toml and exit"
-    )
+    parser.add_argument("--check-config", action="store_true", help="say what is wrong with config.toml and exit")
     parser.add_argument("--version", action="version", version=f"carrunsd {__version__}")
     return parser
 

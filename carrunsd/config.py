@@ -111,9 +111,7 @@ def _value(table: dict[str, Any], key: str) -> Any:
         raise ValueError(f"{key} is not a key of carrunsd{hint}; ignored")
     if key == "fsync":
         if table[key] not in FSYNC_POLICIES:
-            raise ValueError(
-                f'fsync = {table[key]!r} is none of {", ".join(FSYNC_POLICIES)}; "everysec" holds'
-            )
+            raise ValueError(f'fsync = {table[key]!r} is none of {", ".join(FSYNC_POLICIES)}; "everysec" holds')
         return table[key]
     try:
         return whole_number(table, key, 0, *_RANGES[key])

@@ -317,11 +317,8 @@ class Core:
         return [
             entry
             for entry in self.catalog.entries()
-            if ((run := self.by_path.get(entry.path)) is None
-            and entry.maybe_open)
-            or (run is not None
-            and run.status is OPEN
-            and not run.owners)
+            if ((run := self.by_path.get(entry.path)) is None and entry.maybe_open)
+            or (run is not None and run.status is OPEN and not run.owners)
         ]
 
     # -- summaries -----------------------------------------------------------------------------------------

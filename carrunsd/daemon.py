@@ -117,7 +117,7 @@ class Daemon:
         serving.stop()
         core.appender.flush()
         with anyio.move_on_after(_STOP_PATIENCE):
-            while any(peer.busy for peer in serving.peers):
+            while any(peer.busy for peer in serving.peers):  # noqa: ASYNC110  # once in a life
                 await anyio.sleep(0.005)
             core.appender.flush()
             synced = anyio.Event()

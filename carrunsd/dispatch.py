@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
@@ -47,12 +48,8 @@ _ON_RUN: dict[type, Callable[..., Any]] = {
     requests.Unsubscribe: queries.unsubscribe,
 }
 
-_TURNS = (requests.RecordTurns, requests.LooseRecordTurns)
 
-
-def handle(
-    core: Core, peer: Any, request: Any, ticket: Ticket | None, *, big: bool
-) -> Awaitable[None] | None:
+def handle(core: Core, peer: Any, request: Any, ticket: Ticket | None, *, big: bool) -> Awaitable[None] | None:
     """Carry out a request; its ticket is answered now, at the next flush or sync, or by what is returned."""
     core.stats.requests += 1
     try:
@@ -66,14 +63,13 @@ def handle(
 def _call(core: Core, peer: Any, request: Any, ticket: Ticket | None, *, big: bool) -> Any:
     kind = type(request)
     params = request.params
-    command = _PLAIN.get(kind)
-    if command is not None:
-        if kind is requests.Start:
-            key = params.get("idempotency_key")
-            found = core.find(key) if isinstance(key, str) else None
-            if found is not None and not isinstance(found, Run):
-                return _after(found, lambda _: command(core, peer, params, ticket))
-        return command(core, peer, params, ticket)
+    if kind is requests.Start:
+        key = params.get("idempotency_key")
+        found = core.find(key) if isinstance(key, str) else None
+        if found is not None and not isinstance(found, Run):
+            return _after(found, lambda _: recording.start(core, peer, params, ticket))
+    if kind in _PLAIN:
+        return _PLAIN[kind](core, peer, params, ticket)
     command = _ON_RUN[kind]
     run = core.find(params.run_id)
     if run is not None and not isinstance(run, Run):
@@ -116,8 +112,6 @@ def answer_error(core: Core, request: Any, ticket: Ticket | None, error: Excepti
     elif isinstance(error, NameConflictError):
         code, message, data = errors.CONFLICT, str(error.strerror), {}
     elif isinstance(error, OSError):
-        import errno
-
         code = errors.STORAGE
         data = {"errno": errno.errorcode.get(error.errno or 0, "EIO")}
         message = f"the store failed: {error.strerror or error}"

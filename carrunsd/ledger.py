@@ -130,9 +130,7 @@ class Run:
             self._mark = None
 
 
-def _numbered(
-    turn: dict[str, Any], index: int, stamp: str, writer: str | None, seq: int | None
-) -> dict[str, Any]:
+def _numbered(turn: dict[str, Any], index: int, stamp: str, writer: str | None, seq: int | None) -> dict[str, Any]:
     """Return a turn with unknown fields as it is to be written: all it came with, the daemon's own fields set."""
     out: dict[str, Any] = {"record": "turn", "index": index}
     out.update((key, value) for key, value in turn.items() if key not in _DAEMONS_OWN)

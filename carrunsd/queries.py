@@ -269,9 +269,7 @@ def _known(run: Run | None, run_id: str) -> Run:
     return run
 
 
-def unsubscribe(
-    core: Core, peer: Any, run: Run | None, params: requests.RunParams, ticket: Ticket | None
-) -> None:
+def unsubscribe(core: Core, peer: Any, run: Run | None, params: requests.RunParams, ticket: Ticket | None) -> None:
     """``runs.unsubscribe``."""
     removed = run is not None and core.feed.unsubscribe(peer, run)
     _answer(ticket, {"run_id": params.run_id, "removed": removed})

@@ -7,6 +7,7 @@ a run get the run, found already, ``None`` if there is none.
 from __future__ import annotations
 
 import os
+import stat
 from typing import Any
 
 import msgspec
@@ -54,9 +55,7 @@ def start(core: Core, peer: Any, params: dict[str, Any], ticket: Ticket | None) 
         run.mark()
         run.lines = 1
     elif run.agent_id != agent_id:
-        raise RequestError(
-            errors.CONFLICT, f"run {run_id!r} is of agent {run.agent_id!r}; choose another key"
-        )
+        raise RequestError(errors.CONFLICT, f"run {run_id!r} is of agent {run.agent_id!r}; choose another key")
     else:
         records = []
     core.attach(peer, run)
@@ -95,7 +94,7 @@ def _file_of(core: Core, path: tuple[str, str]) -> str | None:
         status = os.stat(path[1], dir_fd=directory, follow_symlinks=False)
     except OSError:
         return None
-    return "another run" if status.st_size or not os.path.stat.S_ISREG(status.st_mode) else None
+    return "another run" if status.st_size or not stat.S_ISREG(status.st_mode) else None
 
 
 def _started(run: Run, params: dict[str, Any], asked: requests.StartParams) -> dict[str, Any]:
@@ -205,9 +204,7 @@ def record_model_turn(
     record_turns(core, peer, run, batch, ticket, big=True)
 
 
-def flush(
-    core: Core, peer: Any, run: Run | None, params: requests.FlushParams, ticket: Ticket | None
-) -> None:
+def flush(core: Core, peer: Any, run: Run | None, params: requests.FlushParams, ticket: Ticket | None) -> None:
     """``runs.flush``: what of a writer is stored; with ``durable`` once it is on the device."""
     run = _known(run, params.run_id)
     writer = params.writer
@@ -287,9 +284,7 @@ def _same_outcome(given: dict[str, Any], stored: dict[str, Any] | None) -> bool:
     return again == stored
 
 
-def abandon(
-    core: Core, peer: Any, run: Run | None, params: requests.AbandonParams, ticket: Ticket | None
-) -> None:
+def abandon(core: Core, peer: Any, run: Run | None, params: requests.AbandonParams, ticket: Ticket | None) -> None:
     """``runs.abandon``: the run ends as incomplete, which ``runs.resume`` can undo."""
     run = _known(run, params.run_id)
     if run.status is COMPLETED:
@@ -302,19 +297,13 @@ def abandon(
         core.appender.put(run, (), ticket, result)
 
 
-def resume(
-    core: Core, peer: Any, run: Run | None, params: requests.ResumeParams, ticket: Ticket | None
-) -> None:
+def resume(core: Core, peer: Any, run: Run | None, params: requests.ResumeParams, ticket: Ticket | None) -> None:
     """``runs.resume``: the run goes on under this connection; an incomplete one is reopened."""
     run = _known(run, params.run_id)
     acked = {} if params.writer is None else {"acked_seq": run.writers.get(params.writer)}
     if not run.can("resume"):
-        message = (
-            f"run {run.run_id!r} has ended as {run.outcome_status}; an outcome is final: start another run"
-        )
-        raise RequestError(
-            errors.RUN_TERMINAL, message, status=str(run.status), turn_count=run.turn_count, **acked
-        )
+        message = f"run {run.run_id!r} has ended as {run.outcome_status}; an outcome is final: start another run"
+        raise RequestError(errors.RUN_TERMINAL, message, status=str(run.status), turn_count=run.turn_count, **acked)
     run.move("resume")
     core.reopened(run)
     core.attach(peer, run)
@@ -328,9 +317,7 @@ def resume(
 # -- append ------------------------------------------------------------------------------------------------
 
 
-def append(
-    core: Core, peer: Any, run: Run | None, params: requests.AppendParams, ticket: Ticket | None
-) -> None:
+def append(core: Core, peer: Any, run: Run | None, params: requests.AppendParams, ticket: Ticket | None) -> None:
     """``runs.append``: the seed's ``append_records``; records are kept as given, their indexes too."""
     records = params.records
     for number, record in enumerate(records):

@@ -73,9 +73,7 @@ class Syncer:
         if self.policy == "no":
             return
         self._dirty[journal] = None
-        if (
-            self.kept_bytes < 2 * MAX_KEPT_BYTES
-        ):  # a sync is that far behind: trust the page cache, not more memory
+        if self.kept_bytes < 2 * MAX_KEPT_BYTES:  # a sync is that far behind: trust the page cache, not more memory
             journal.unsynced.append(data)
             self.kept_bytes += len(data)
         if self.kept_bytes > MAX_KEPT_BYTES:

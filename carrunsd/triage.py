@@ -126,9 +126,7 @@ def _name_fault(line: bytes) -> dict[str, Any]:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            message = (
-                "a string holds a lone surrogate (\\ud800 to \\udfff), which is no Unicode text; replace it"
-            )
+            message = "a string holds a lone surrogate (\\ud800 to \\udfff), which is no Unicode text; replace it"
             raise RequestError(errors.UNREADABLE, message, request_id) from None
     return value
 

@@ -54,9 +54,7 @@ def _checked(name: str, what: str, given: str) -> str:
     try:
         size = len(os.fsencode(name))
     except UnicodeEncodeError:
-        raise NameConflictError(
-            f"the {what} {ascii(given)[:60]} is not valid Unicode; choose another"
-        ) from None
+        raise NameConflictError(f"the {what} {ascii(given)[:60]} is not valid Unicode; choose another") from None
     if size > MAX_NAME_BYTES:
         raise NameConflictError(
             f"the {what} {given[:40]!r}... makes a file name of {size} bytes; "
@@ -112,9 +110,7 @@ def open_dir(name: str, parent_fd: int | None = None) -> int:
         fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise StoreError(
-                error.errno, f"{name!r} is no directory (or a symbolic link); move it away"
-            ) from None
+            raise StoreError(error.errno, f"{name!r} is no directory (or a symbolic link); move it away") from None
         raise
     _check_owner(fd, name)
     return fd
@@ -191,9 +187,7 @@ def _mark_backup_excluded(fd: int, path: str) -> None:
     except OSError:
         return
     with os.fdopen(mark, "wb") as file:
-        file.write(
-            b"Runs of AI agents, kept by carrunsd. Backup tools that honour this mark leave them out.\n"
-        )
+        file.write(b"Runs of AI agents, kept by carrunsd. Backup tools that honour this mark leave them out.\n")
     if sys.platform == "darwin":
         attribute = "com.apple.metadata:com_apple_backup_excludeItem"
         subprocess.run(["/usr/bin/xattr", "-w", attribute, "1", path], check=False, capture_output=True)

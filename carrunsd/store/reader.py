@@ -122,9 +122,7 @@ def outcome_status(termination: Any) -> str | None:
     if not isinstance(termination, dict):
         return None
     body: Any = termination
-    tag = next(
-        (termination[k] for k in ("kind", "type", "tag", "t") if type(termination.get(k)) is str), None
-    )
+    tag = next((termination[k] for k in ("kind", "type", "tag", "t") if type(termination.get(k)) is str), None)
     if tag is None and len(termination) == 1:
         tag, inner = next(iter(termination.items()))
         body = inner if isinstance(inner, dict) else {}

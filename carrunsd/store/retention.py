@@ -59,17 +59,13 @@ def started_ns(summary: RunSummary) -> int:
     return _ns(summary.started_at)
 
 
-def expired(
-    runs: Iterable[RunSummary], retention: RetentionConfig, now_ns: int
-) -> list[tuple[RunSummary, str]]:
+def expired(runs: Iterable[RunSummary], retention: RetentionConfig, now_ns: int) -> list[tuple[RunSummary, str]]:
     """Return which of one agent's runs are to go, each with the reason (``"count"`` or ``"age"``).
 
     The newest terminal runs by ``started_at`` stay; age counts from the end.  A run in progress neither goes
     nor takes a place (the seed's rule).
     """
-    over = sorted(
-        (run for run in runs if run.status is not RunStatus.IN_PROGRESS), key=started_ns, reverse=True
-    )
+    over = sorted((run for run in runs if run.status is not RunStatus.IN_PROGRESS), key=started_ns, reverse=True)
     cutoff = now_ns - retention.max_age_days * _DAY_NS
     out = []
     for rank, run in enumerate(over):

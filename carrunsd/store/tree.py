@@ -85,9 +85,7 @@ class Tree:
         file = RunFile(fd, created=created)
         try:
             if create and file.size:
-                raise layout.NameConflictError(
-                    f"{path[1]!r} stands in the store already; choose another run id"
-                )
+                raise layout.NameConflictError(f"{path[1]!r} stands in the store already; choose another run id")
             file.heal()
         except BaseException:
             file.close()
@@ -99,9 +97,7 @@ class Tree:
         here = os.stat(path[1], dir_fd=self.directory(path[0]), follow_symlinks=False)
         held = os.fstat(file.fd)
         if (here.st_dev, here.st_ino) != (held.st_dev, held.st_ino):
-            raise layout.StoreError(
-                errno.ESTALE, f"{path[1]!r} was replaced by another file under the daemon"
-            )
+            raise layout.StoreError(errno.ESTALE, f"{path[1]!r} was replaced by another file under the daemon")
         if here.st_size != file.size and not file.broken:
             raise layout.StoreError(errno.ESTALE, f"{path[1]!r} was changed by someone else under the daemon")
 

@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 #: While there is something to send, look this often whether there is also something to read.
 _WRITE_SLICE = 0.02
+_MAX_DEPTH = wire.MAX_DEPTH
+_encode = coerce.encode
 
 
 class AsyncDriver:
@@ -116,8 +118,9 @@ class AsyncRun(RunBase):
         ``NotStored`` or ``ValueError`` instead.
         """
         try:
-            turn = coerce.encode(fields)
-            if turn.count(b"{") + turn.count(b"[") > wire.MAX_DEPTH or len(turn) > PLAIN_TURN:
+            turn = _encode(fields)
+            # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.
+            if len(turn) - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH or len(turn) > PLAIN_TURN:
                 turn = self._core.encoded(fields)
         except Exception:
             turn = self._core.encoded(fields)

@@ -32,6 +32,8 @@ from .session import TURN_COST, Session
 T = TypeVar("T")
 
 _LONGEST_POLL = 3600.0
+_MAX_DEPTH = wire.MAX_DEPTH
+_encode = coerce.encode
 
 
 class Driver:
@@ -103,41 +105,40 @@ class Run(RunBase):
         ``NotStored`` or ``ValueError`` instead.
         """
         try:
-            turn = coerce.encode(fields)
-            if turn.count(b"{") + turn.count(b"[") > wire.MAX_DEPTH or len(turn) > PLAIN_TURN:
+            turn = _encode(fields)
+            # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.
+            if len(turn) - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH or len(turn) > PLAIN_TURN:
                 turn = self._core.encoded(fields)
         except Exception:
             turn = self._core.encoded(fields)
         if "tool" in fields:
             self._tool_calls += 1
-        self._record(turn)
-
-    def _record(self, turn: bytes) -> None:
         session = self._session
         with self._driver.lock:
             link = session.link
             if link is not None and not link.rest:
+                # The hot path, written out: each call saved is 5 % of it.  It is Session.take and Link.push.
                 seq = session.next_seq
-                line = wire.turn_line(session.head, seq, turn)
+                line = b'%b%d,"turns":[%b]}}\n' % (session.head, seq, turn)
                 session.next_seq = seq + 1
                 session.unacked.append(line)
-                session.cost += len(line) + TURN_COST
+                session.cost = cost = session.cost + len(line) + TURN_COST
                 try:
                     sent = link.send(line, NOWAIT)
-                    if sent == len(line):
-                        if session.cost < session.mark:
-                            return
-                    else:
-                        link.rest = line[sent:]
+                    if sent == len(line) and cost < session.mark:
+                        return
+                    link.rest = line[sent:]
                 except BlockingIOError:
                     link.rest = line
                 except OSError as error:
                     self._client._engine.lose(error)
-                taken = True
-            else:
-                taken = False
-        desk = self._client._core.desk
-        self._driver.run(desk.placed(session, seq) if taken else desk.record(session, turn))
+                turn = b""
+        self._slowly(turn, seq if not turn else -1)
+
+    def _slowly(self, turn: bytes, seq: int) -> None:
+        """Get a turn somewhere that could not just be sent: one that is taken (``seq``), or one that is not."""
+        desk = self._core.desk
+        self._driver.run(desk.record(self._session, turn) if turn else desk.placed(self._session, seq))
 
     def model_turn(
         self,
@@ -152,7 +153,7 @@ class Run(RunBase):
         fields = self._model_turn(
             assistant_text, requested_tool_calls, model_id, token_usage, duration_ms, turn_index
         )
-        self._record(self._core.encoded(fields))
+        self._slowly(self._core.encoded(fields), -1)
 
     def flush(self, *, durable: bool = False) -> Delivery:
         """Wait for the daemon's word on all turns so far, and say where they are.
