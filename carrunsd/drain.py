@@ -122,7 +122,7 @@ class _Sender:
         self.outbox = Outbox(self._answered)
         self.done = self.refused = self.unstored = 0
 
-    def offer(self, lines: bytes, count: int) -> bool:  # noqa: ARG002
+    def offer(self, lines: bytes, count: int) -> bool:
         return False
 
     async def send(self, line: bytes) -> None:
