@@ -1,10 +1,10 @@
-"""The one writer: what commands have put down becomes one write for each run file and turn of the loop.
+"""The one writer: what commands have put down becomes one write for each run file.
 
-Theory of operation.  Commands change a run and leave records and answers in its :class:`Journal`; the first to
-do so schedules :meth:`Appender.flush` behind everything that is readable in this turn of the event loop.  A
-flush writes each journal at once and then, by policy, answers or hands the answers to the
-:class:`~carrunsd.syncer.Syncer`, which answers once the data is on the device.  A write that fails is cut back,
-its run goes back to its last good state, and everyone who waited is told the errno.
+Theory of operation.  Commands change a run and leave records and answers in its :class:`Journal`.  The
+connection flushes behind each block that it has read, so all requests of a block become one write a run; what
+comes of a timer is flushed in the next turn of the loop.  A flush answers at once or, by policy, hands the
+answers to the :class:`~carrunsd.syncer.Syncer`, which answers once the data is on the device.  A write that
+fails is cut back, its run goes back to its last good state, and everyone who waited is told the errno.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import msgspec
 
 from carruns import times
 from carrunsd.feed import Feed
@@ -31,13 +29,9 @@ from carrunsd.tickets import Ticket
 
 log = logging.getLogger("carrunsd.appender")
 
-_encoder = msgspec.json.Encoder()
-#: A flush happens at once when this many records wait, so that what one turn of the loop holds stays bounded.
-FLUSH_AT_RECORDS = 16_384
-
 
 class Appender:
-    """Writes journals.  ``schedule`` takes a callback to call behind this turn's reads (``loop.call_soon``).
+    """Writes journals.  ``schedule`` takes a callback for the next turn of the loop (``loop.call_soon``).
 
     ``on_lost`` is called with a run whose file never came to be, or is gone.
     """
@@ -62,22 +56,32 @@ class Appender:
         self._max_open = max_open_files
         self._dirty: list[Journal] = []
         self._scheduled = False
-        self.queued = 0
         self._stamp = ""
         self._open: OrderedDict[Journal, None] = OrderedDict()
 
     @property
+    def queue(self) -> int:
+        """How many runs have something to write."""
+        return len(self._dirty)
+
+    @property
     def stamp(self) -> str:
-        """The time of this turn of the loop, RFC 3339 in UTC with microseconds."""
+        """The time of this flush's records, RFC 3339 in UTC with microseconds."""
         if not self._stamp:
             self._stamp = times.render(time.time_ns())
             self._wake()
         return self._stamp
 
     def put(
-        self, run: Run, records: Sequence[Any], ticket: Ticket | None, result: bytes, *, durable: bool = False
+        self,
+        run: Run,
+        records: Sequence[Any] | bytes,
+        ticket: Ticket | None,
+        result: bytes,
+        *,
+        durable: bool = False,
     ) -> None:
-        """Take ``records`` for the next flush, and answer ``ticket`` with ``result`` once they are stored.
+        """Take ``records`` (or lines encoded already) for the next flush, and answer ``ticket`` with ``result`` once they are stored.
 
         The run's state has moved on already, and was marked before.  With ``durable`` the answer waits until
         they are on the device, and all that the run has put down before.
@@ -87,14 +91,14 @@ class Appender:
             journal.queued = True
             self._dirty.append(journal)
             self._wake()
-        journal.pending += records
+        if type(records) is bytes:
+            journal.put_lines(records)
+        else:
+            journal.pending += records
         if durable:
             journal.durable = True
         if ticket is not None:
             journal.acks.append((ticket, result))
-        self.queued += len(records)
-        if self.queued >= FLUSH_AT_RECORDS:
-            self.flush()
 
     def _wake(self) -> None:
         if not self._scheduled:
@@ -105,37 +109,35 @@ class Appender:
         """Write everything that was put down."""
         self._scheduled = False
         self._stamp = ""
-        self.queued = 0
         dirty, self._dirty = self._dirty, []
         for journal in dirty:
             self._flush_one(journal)
 
     def _flush_one(self, journal: Journal) -> None:
-        pending, acks, durable = journal.take()
-        if pending:
+        data, acks, durable = journal.take()
+        if data:
             try:
-                self._write(journal, pending)
+                self._write(journal, data)
             except OSError as error:
                 self._failed(journal, acks, error)
                 return
             run = journal.run
             run.settle()
             if run.watched or self._feed.watching:
-                self._feed.publish(run, pending)
-        if self._syncer.needed(journal, durable=durable, wrote=bool(pending)):
+                self._feed.publish(run, data)
+        if self._syncer.needed(journal, durable=durable, wrote=bool(data)):
             self._syncer.sync(journal, acks)
         else:
             for ticket, result in acks:
                 ticket.done(result)
 
-    def _write(self, journal: Journal, pending: list[Any]) -> None:
+    def _write(self, journal: Journal, data: bytes) -> None:
         self._syncer.check(journal)
-        data = _encoder.encode_lines(pending)
         self._file(journal).append(data)
         journal.fresh = False
         self._syncer.written(journal, data)
         stats = self._stats
-        stats.records += len(pending)
+        stats.records += data.count(b"\n")
         stats.bytes += len(data)
         stats.batches += 1
 

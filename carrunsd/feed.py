@@ -6,8 +6,7 @@ daemon never waits for one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -72,9 +71,9 @@ class Feed:
         for run in [run for run, readers in self._runs.items() if reader in readers]:
             self.unsubscribe(reader, run)
 
-    def publish(self, run: Run, records: Sequence[Any]) -> None:
-        """Send ``records``, which are the last lines of the run's file now, to whoever watches."""
-        texts = [msgspec.json.encode(record) for record in records]
+    def publish(self, run: Run, lines: bytes) -> None:
+        """Send ``lines``, which are the last ones of the run's file now, to whoever watches."""
+        texts = lines.split(b"\n")[:-1]
         readers = self._runs.get(run)
         if readers:
             self._offer(list(readers), _events(b"runs.trace.event", run, texts), len(texts))

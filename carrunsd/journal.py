@@ -6,11 +6,15 @@ import errno
 import os
 from typing import Any
 
+import msgspec
+
 from carruns import errors
 from carrunsd.ledger import Run
 from carrunsd.store.layout import NameConflictError
 from carrunsd.store.runfile import RunFile
 from carrunsd.tickets import Ticket
+
+encode_lines = msgspec.json.Encoder().encode_lines
 
 Acks = list[tuple[Ticket, bytes]]
 
@@ -24,8 +28,8 @@ class Journal:
     """
 
     __slots__ = (
-        "acks", "close_after_sync", "durable", "failure", "file", "fresh", "new_dirs", "path", "pending", "queued",
-        "run", "sync_acks", "synced_bytes", "syncing", "unsynced", "unsynced_bytes",
+        "acks", "chunks", "close_after_sync", "durable", "failure", "file", "fresh", "new_dirs", "path", "pending",
+        "queued", "run", "sync_acks", "synced_bytes", "syncing", "unsynced", "unsynced_bytes",
     )  # fmt: skip
 
     def __init__(self, run: Run, path: tuple[str, str], *, fresh: bool) -> None:
@@ -33,6 +37,7 @@ class Journal:
         self.path = path
         self.fresh = fresh
         self.file: RunFile | None = None
+        self.chunks: list[bytes] = []
         self.pending: list[Any] = []
         self.acks: Acks = []
         self.durable = False
@@ -46,11 +51,21 @@ class Journal:
         self.close_after_sync = False
         self.failure: OSError | None = None
 
-    def take(self) -> tuple[list[Any], Acks, bool]:
-        """Hand out what was put down since the last time, and whether it must be durable."""
-        out = self.pending, self.acks, self.durable
-        self.pending, self.acks, self.durable, self.queued = [], [], False, False
+    def take(self) -> tuple[bytes, Acks, bool]:
+        """Hand out what was put down since the last time, as lines, and whether it must be durable."""
+        if self.pending:
+            self.chunks.append(encode_lines(self.pending))
+        chunks = self.chunks
+        out = chunks[0] if len(chunks) == 1 else b"".join(chunks), self.acks, self.durable
+        self.chunks, self.pending, self.acks, self.durable, self.queued = [], [], [], False, False
         return out
+
+    def put_lines(self, lines: bytes) -> None:
+        """Take lines that are encoded already, behind what was put down before."""
+        if self.pending:
+            self.chunks.append(encode_lines(self.pending))
+            self.pending = []
+        self.chunks.append(lines)
 
     @property
     def idle(self) -> bool:

@@ -106,6 +106,15 @@ class Run:
         self.lines += count
         return turns
 
+    def untake(self, before: tuple[int, int, int], writer: str | None, acked: int | None) -> None:
+        """Take back the last :meth:`take`: ``before`` is ``next_index, turn_count, lines`` as they were."""
+        self.next_index, self.turn_count, self.lines = before
+        if writer is not None:
+            if acked is None:
+                self.writers.pop(writer, None)
+            else:
+                self.writers[writer] = acked
+
     # -- undo ----------------------------------------------------------------------------------------------
 
     def mark(self) -> None:

@@ -67,3 +67,13 @@ def cut(text: str, limit: int) -> str:
     room = max(0, limit - 48)
     kept = raw[:room].decode(errors="ignore")
     return f"{kept}... [truncated: {len(raw) - len(kept.encode())} bytes missing]"
+
+
+def lines_within(block: bytes, limit: int) -> bool:
+    """Tell whether no line of ``block`` can be longer than ``limit`` bytes, by looking at few places."""
+    if len(block) <= limit:
+        return True
+    half = limit // 2
+    if half < 512:
+        return False
+    return all(block.find(b"\n", at, at + half) >= 0 for at in range(0, len(block) - half, half))

@@ -20,7 +20,7 @@ from msgspec import UNSET
 
 from carruns import errors
 from carruns.wire import LineFramer
-from carrunsd import dispatch, recording, requests, triage
+from carrunsd import dispatch, limits, recording, requests, triage
 from carrunsd.core import Core
 from carrunsd.ledger import Run
 from carrunsd.store import strict
@@ -94,6 +94,9 @@ class Peer:
             self._refuse_overlong()
         if block:
             self._take(block)
+            self._core.appender.flush()
+        if self._out and not self._writing:
+            self._push()
         return True
 
     def _at_end(self) -> None:
@@ -114,7 +117,7 @@ class Peer:
 
     def _take(self, block: bytes) -> None:
         limit = min(self._core.settings.max_string_bytes, self._core.settings.max_turn_bytes, SMALL_BYTES)
-        if _lines_within(block, limit) and not strict.too_deep(block):
+        if limits.lines_within(block, limit) and not strict.too_deep(block):
             try:
                 self._run(requests.decoder.decode_lines(block))
             except _BAD:
@@ -289,13 +292,3 @@ class _Big:
 
     def __init__(self, request: Any) -> None:
         self.request = request
-
-
-def _lines_within(block: bytes, limit: int) -> bool:
-    """Tell whether no line of ``block`` can be longer than ``limit`` bytes, by looking at few places."""
-    if len(block) <= limit:
-        return True
-    half = limit // 2
-    if half < 512:
-        return False
-    return all(block.find(b"\n", at, at + half) >= 0 for at in range(0, len(block) - half, half))

@@ -79,7 +79,7 @@ def stats(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
     report = core.stats.report()
     report["open_runs"] = len(core.open_runs())
     report["runs_in_memory"] = len(core.runs)
-    report["queue"] = core.appender.queued
+    report["queue"] = core.appender.queue
     report["unsynced_bytes"] = core.syncer.kept_bytes
     _answer(ticket, {**report, "pid": os.getpid(), "fsync": core.settings.fsync})
 

@@ -16,7 +16,7 @@ from carruns import errors, ids, times
 from carruns.records import OUTCOME_STATUSES, Turn, agent_slug
 from carrunsd import limits, requests
 from carrunsd.core import Core
-from carrunsd.journal import Journal
+from carrunsd.journal import Journal, encode_lines
 from carrunsd.ledger import COMPLETED, INCOMPLETE, OPEN, OUT_OF_ORDER, RUN_TERMINAL, TURN_LIMIT, Run
 from carrunsd.store import layout
 from carrunsd.tickets import Ticket
@@ -138,21 +138,21 @@ def record_turns(
     if run.turn_count + count > core.settings.max_turns_per_run:
         return _dropped(core, run.run_id, ticket, TURN_LIMIT)
     truncated = 0
-    if big:
-        fitted = _fit(core, turns)
-        if fitted is None:
-            return _dropped(core, run.run_id, ticket, "turn_too_large")
-        turns, truncated = fitted
-    if peer not in run.owners:
-        core.attach(peer, run)
+    base = run.next_index
+    records: Any = turns
     if count:
         run.mark()
-        base = run.next_index
-        turns = run.take(turns, writer, seq, core.appender.stamp)
-    else:
-        base = run.next_index
+        if big:
+            fitted = _take_fitted(core, run, turns, writer, seq)
+            if fitted is None:
+                return _dropped(core, run.run_id, ticket, "turn_too_large")
+            records, truncated = fitted
+        else:
+            records = run.take(turns, writer, seq, core.appender.stamp)
+    if peer not in run.owners:
+        core.attach(peer, run)
     result = b"" if ticket is None else _recorded(run, base, count, truncated, duplicates)
-    core.appender.put(run, turns, ticket, result, durable=params.durable)
+    core.appender.put(run, records, ticket, result, durable=params.durable)
     return None
 
 
@@ -165,16 +165,29 @@ def _recorded(run: Run, base: int, count: int, truncated: int, duplicates: int) 
     return _encode(result)
 
 
-def _fit(core: Core, turns: list[Any]) -> tuple[list[Any], int] | None:
-    out = []
+def _take_fitted(
+    core: Core, run: Run, turns: list[Any], writer: str | None, seq: int | None
+) -> tuple[bytes, int] | None:
+    """Take turns of a long line: cut what is over the limits; ``None`` if a turn cannot be made to fit.
+
+    Encodes first, since that is to be done anyway: mostly no single turn is too long, only the batch is.
+    """
+    before = run.next_index, run.turn_count, run.lines
+    acked = None if writer is None else run.writers.get(writer)
+    turns = run.take(turns, writer, seq, core.appender.stamp)
+    lines = encode_lines(turns)
+    longest = min(core.settings.max_string_bytes, core.settings.max_turn_bytes)
+    if limits.lines_within(lines, longest):
+        return lines, 0
     truncated = 0
-    for turn in turns:
+    for place, turn in enumerate(turns):
         fitted = limits.fit_turn(turn, core.settings.max_string_bytes, core.settings.max_turn_bytes)
         if fitted is None:
+            run.untake(before, writer, acked)
             return None
-        out.append(fitted[0])
+        turns[place] = fitted[0]
         truncated += fitted[1]
-    return out, truncated
+    return encode_lines(turns), truncated
 
 
 def _dropped(core: Core, run_id: str, ticket: Ticket | None, why: str) -> None:
