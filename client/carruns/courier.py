@@ -102,7 +102,8 @@ class Courier:
             session.checks += 1
             session.started = False  # the start was lost with the daemon's disk: make the run again
             self.open(session)
-        elif error.retry or isinstance(error, errors.InternalError):
+        elif error.retry or session.start is not None or isinstance(error, errors.InternalError):
+            session.checks = 0
             self.hold(session, error)
         else:
             self.give_up(session, error.kind, error)

@@ -322,7 +322,8 @@ class Engine:
             else:
                 yield Wait(until, bool(self.link.rest))
             if not self.ready:
-                self.outage.spend(self.clock() - now, self.clock())
+                self.outage.began(now)  # it may end at the next look; nothing refills until then
+                self.outage.spend(self.clock() - now, now)
 
     def _may_try(self, now: float, deadline: Callable[[float], float]) -> bool:
         """Whoever waits anyway looks often; whoever does not, only when the next try is due."""

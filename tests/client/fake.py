@@ -155,6 +155,11 @@ class FakeDaemon:
             self._thread.join(10)
         self._stop.close()
 
+    @staticmethod
+    def settle(seconds: float) -> None:
+        """Let a client's own waiting time pass: nothing here tells when it has."""
+        threading.Event().wait(seconds)
+
     def __enter__(self) -> FakeDaemon:
         return self
 
