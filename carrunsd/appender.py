@@ -33,7 +33,8 @@ log = logging.getLogger("carrunsd.appender")
 class Appender:
     """Writes journals.  ``schedule`` takes a callback for the next turn of the loop (``loop.call_soon``).
 
-    ``on_lost`` is called with a run whose file never came to be, or is gone.
+    ``on_lost`` is called with a run whose file never came to be, or is gone; ``on_undone`` with one that is back
+    in its last good state.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Appender:
         *,
         schedule: Callable[[Callable[[], None]], object],
         on_lost: Callable[[Run], None],
+        on_undone: Callable[[Run], None],
         max_open_files: int,
     ) -> None:
         self._tree = tree
@@ -53,6 +55,7 @@ class Appender:
         self._stats = stats
         self._schedule = schedule
         self._on_lost = on_lost
+        self._on_undone = on_undone
         self._max_open = max_open_files
         self._dirty: list[Journal] = []
         self._scheduled = False
@@ -81,7 +84,7 @@ class Appender:
         *,
         durable: bool = False,
     ) -> None:
-        """Take ``records`` (or lines encoded already) for the next flush, and answer ``ticket`` with ``result`` once they are stored.
+        """Take ``records`` (or lines encoded already), and answer ``ticket`` with ``result`` once they are stored.
 
         The run's state has moved on already, and was marked before.  With ``durable`` the answer waits until
         they are on the device, and all that the run has put down before.
@@ -152,6 +155,8 @@ class Appender:
             if journal.fresh and not gone:
                 self._remove_empty(journal)
             self._on_lost(run)
+        else:
+            self._on_undone(run)
         refuse(acks, error)
 
     def _remove_empty(self, journal: Journal) -> None:
@@ -173,7 +178,13 @@ class Appender:
             return file
         if len(self._open) >= self._max_open:
             self._close_idle()
-        file = self._tree.open(journal.path, create=journal.fresh)
+        try:
+            file = self._tree.open(journal.path, create=journal.fresh)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._close_idle()
+            file = self._tree.open(journal.path, create=journal.fresh)
         if file.healed:
             log.warning("run %s: cut %d bytes of a torn tail", journal.run.run_id, file.healed)
         if file.created:

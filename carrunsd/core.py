@@ -58,7 +58,7 @@ class Core:
         self.syncer = Syncer(loop, self.tree, self.stats, config.settings.fsync, self._journal_idle)
         self.appender = Appender(
             self.tree, self.syncer, self.feed, self.stats,
-            schedule=loop.call_soon, on_lost=self.forget, max_open_files=_open_files_limit(),
+            schedule=loop.call_soon, on_lost=self.forget, on_undone=self._undone, max_open_files=_open_files_limit(),
         )  # fmt: skip
         self.runs: dict[str, Run] = {}
         self.by_path: dict[tuple[str, str], Run] = {}
@@ -178,12 +178,21 @@ class Core:
         if self.runs.get(run.run_id) is run:
             del self.runs[run.run_id]
             self.by_path.pop(run.journal.path, None)
-        entry = self.catalog.note(run.journal.path)
-        entry.known = False
-        entry.maybe_open = run.status is OPEN
+        self.appender.close(run.journal)
         if run.journal.fresh:
             self.catalog.forget(run.journal.path)
-        self.appender.close(run.journal)
+            return
+        entry = self.catalog.note(run.journal.path)
+        entry.maybe_open = run.status is OPEN
+        entry.summary = self.summary(run)
+        entry.known = entry.summary is not None and entry.summary.bytes > 0
+
+    def _undone(self, run: Run) -> None:
+        """A write failed: an end that was not stored has not happened, and is tried again later."""
+        if run.status is OPEN:
+            self._retired.pop(run, None)
+            if not run.owners and run.timer is None:
+                self.arm(run, max(1, self.settings.disconnect_grace_secs), "disconnected")
 
     def _retire(self, run: Run) -> None:
         """An ended run stays for late answers, until enough others have ended."""

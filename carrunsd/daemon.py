@@ -51,6 +51,7 @@ def prepare_car_dir(path: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         os.mkdir(path, 0o700)
+        _sync_dir(os.path.dirname(path))
     except FileExistsError:
         status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
@@ -61,6 +62,14 @@ def prepare_car_dir(path: str) -> None:
         if status.st_mode & 0o022:
             log.warning("%s was writable by others (%o); it is not any more", path, status.st_mode & 0o777)
             os.chmod(path, stat.S_IMODE(status.st_mode) & ~0o022)
+
+
+def _sync_dir(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class Daemon:

@@ -9,14 +9,11 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 
-import msgspec
-
 from carrunsd.store import reader
 from carrunsd.store.tree import Path
 
 MAX_PAGE_BYTES = 8 << 20
 _MAX_REMEMBERED = 4096
-_objects = msgspec.json.Decoder(dict[str, object])
 
 
 class Page:
@@ -107,16 +104,25 @@ def _first_lines(block: bytes, count: int) -> bytes:
 def good_lines(block: bytes, kind: str = "") -> tuple[list[bytes], int]:
     """Return the lines of ``block`` that hold a record (of ``kind``), and how many were skipped as bad."""
     lines = block.split(b"\n")
-    try:
-        records = _objects.decode_lines(block)
-    except reader.BAD_LINE:
-        records = []
-    if len(records) == len(lines) - 1 and all(type(r.get("record")) is str for r in records):
+    if _all_good(block, len(lines) - 1):
         del lines[-1]
-        if kind:
-            lines = [line for line, r in zip(lines, records, strict=True) if r["record"] == kind]
-        return lines, 0
+        if not kind:
+            return lines, 0
+        kinds = [line.record for line in reader.decode_lines(block)]
+        return [line for line, its in zip(lines, kinds, strict=True) if its == kind], 0
     return _sifted(lines, kind)
+
+
+def _all_good(block: bytes, count: int) -> bool:
+    """Tell cheaply that each of ``count`` lines is a record; false means only that each must be looked at.
+
+    The scan skips over what it does not want without checking text, so that is done here: UTF-8, and escapes
+    that may be lone surrogates.
+    """
+    try:
+        return len(reader.decode_lines(block)) == count and b"\\ud" not in block.lower() and bool(block.decode())
+    except reader.BAD_LINE:
+        return False
 
 
 def _sifted(lines: list[bytes], kind: str) -> tuple[list[bytes], int]:

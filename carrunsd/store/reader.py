@@ -38,6 +38,7 @@ class _Line(Struct, gc=False):
 
 
 _lines = msgspec.json.Decoder(_Line)
+decode_lines = _lines.decode_lines
 _objects = msgspec.json.Decoder(dict[str, Any])
 #: What msgspec raises for input that is no record; RecursionError and UnicodeDecodeError are no DecodeError.
 BAD_LINE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

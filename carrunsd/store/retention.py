@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ def expired(runs: Iterable[RunSummary], retention: RetentionConfig, now_ns: int)
     return out
 
 
+@functools.lru_cache(16_384)
 def _ns(text: str) -> int:
     try:
         return times.parse(text)
