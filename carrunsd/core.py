@@ -57,9 +57,15 @@ class Core:
         self.catalog = Catalog(self.tree)
         self.syncer = Syncer(loop, self.tree, self.stats, config.settings.fsync, self._journal_idle)
         self.appender = Appender(
-            self.tree, self.syncer, self.feed, self.stats,
-            schedule=loop.call_soon, on_lost=self.forget, on_undone=self._undone, max_open_files=_open_files_limit(),
-        )  # fmt: skip
+            self.tree,
+            self.syncer,
+            self.feed,
+            self.stats,
+            schedule=loop.call_soon,
+            on_lost=self.forget,
+            on_undone=self._undone,
+            max_open_files=_open_files_limit(),
+        )
         self.runs: dict[str, Run] = {}
         self.by_path: dict[tuple[str, str], Run] = {}
         self._retired: OrderedDict[Run, None] = OrderedDict()
