@@ -15,13 +15,21 @@ from typing import Any
 
 import msgspec
 
-from carruns import times
+from carruns import paths, times
 from carruns.records import Record, RunEnded, RunStarted, RunStatus, RunSummary, Turn
 from carrunsd.store import layout, reader, retention, strict
 from carrunsd.store.retention import RetentionConfig
 from carrunsd.store.runfile import RunFile
 
 AnyRecord = RunStarted | RunEnded | Turn | Mapping[str, Any]
+
+
+class Root(type(Path())):  # type: ignore[misc]  # the concrete class of this platform
+    """A path that may be called too: ``store.root()`` as in the seed, ``store.root`` as in Python."""
+
+    def __call__(self) -> Path:
+        """Return the path itself."""
+        return Path(self)
 
 
 class RunStore:
@@ -32,17 +40,17 @@ class RunStore:
     """
 
     def __init__(self, runs_root: str | os.PathLike[str], retention: RetentionConfig | None = None) -> None:
-        self._root = Path(runs_root)
+        self._root = Root(runs_root)
         self._retention = retention or RetentionConfig()
 
     @classmethod
     def from_journal_dir(cls, journal_dir: str | os.PathLike[str]) -> RunStore:
         """Return the store beside a CAR journal directory: ``<journal dir>/../runs``, with its retention."""
         car_dir = Path(journal_dir).parent
-        return cls(car_dir / layout_runs_name(), RetentionConfig.from_car_dir(car_dir))
+        return cls(car_dir / paths.RUNS_NAME, RetentionConfig.from_car_dir(car_dir))
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Root:
         """The directory the runs are in."""
         return self._root
 
@@ -175,11 +183,6 @@ class RunStore:
                     summary = reader.scan(fd).summary()
                     if summary is not None:
                         yield name, summary
-
-
-def layout_runs_name() -> str:
-    """Return the name of the runs directory in a car directory."""
-    return "runs"
 
 
 def check_owner(fd: int, agent_id: str, run_id: str) -> None:
