@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from carruns.records import RunSummary
 from carrunsd.store import layout, reader
@@ -21,10 +21,10 @@ class Entry:
     """One run file.  ``size`` in bytes, ``mtime_ns`` since the epoch, as of the last look.
 
     ``summary`` is what a scan said of it (``None`` too for a file without a usable ``started``); ``known`` says
-    that it was scanned as it is now.
+    that it was scanned as it is now.  ``glance`` is a summary from the file's ends, without its ``turn_count``.
     """
 
-    __slots__ = ("known", "maybe_open", "mtime_ns", "path", "size", "summary")
+    __slots__ = ("glance", "known", "maybe_open", "mtime_ns", "path", "size", "summary")
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,6 +33,7 @@ class Entry:
         self.maybe_open = False
         self.known = False
         self.summary: RunSummary | None = None
+        self.glance: RunSummary | None = None
 
 
 class Catalog:
@@ -142,8 +143,8 @@ class Catalog:
         """Yield the agents' directories that hold a run."""
         return (name for name, files in self._dirs.items() if files)
 
-    def summarize(self, entries: list[Entry]) -> None:
-        """Scan ``entries`` for their summaries.  May take long: for a thread, so it opens the way by itself."""
+    def look_at(self, entries: list[Entry], how: Callable[[int], RunSummary | None]) -> None:
+        """Read the summaries of ``entries``.  May take long: for a thread, so it opens the way by itself."""
         for entry in entries:
             try:
                 directory = layout.open_dir(os.path.join(self._tree.root, entry.path[0]))
@@ -152,11 +153,12 @@ class Catalog:
                 finally:
                     os.close(directory)
                 try:
-                    found = reader.scan(fd)
+                    summary = how(fd)
                     entry.mtime_ns = os.fstat(fd).st_mtime_ns
                 finally:
                     os.close(fd)
             except OSError as error:
                 log.warning("%s/%s is passed over: %s", *entry.path, error)
                 continue
-            entry.size, entry.summary, entry.known = found.size, found.summary(), True
+            entry.known = how is not reader.glance or (summary is not None and summary.turn_count >= 0)
+            entry.summary, entry.glance = (summary, None) if entry.known else (None, summary)

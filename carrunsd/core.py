@@ -271,7 +271,7 @@ class Core:
         except OSError:
             return None
         try:
-            return runstore.first_started(fd)
+            return reader.first_started(fd)
         except OSError:
             return None
         finally:
@@ -356,11 +356,18 @@ class Core:
             outcome_status=run.outcome_status if run.status is RunStatus.COMPLETED else None,
         )
 
+    async def glances(self, entries: list[Entry]) -> list[tuple[Entry, RunSummary]]:
+        """Return summaries good enough for retention: a file not known yet is looked at from its ends only."""
+        unknown = [e for e in entries if not e.known and e.glance is None and e.path not in self.by_path]
+        if unknown:
+            await anyio.to_thread.run_sync(self.catalog.look_at, unknown, reader.glance)
+        return self.known_summaries(entries)
+
     async def summaries(self, entries: list[Entry]) -> list[tuple[Entry, RunSummary]]:
         """Return the summaries of ``entries``; those not known yet are read in a thread."""
         unknown = [entry for entry in entries if not entry.known and entry.path not in self.by_path]
         if unknown:
-            await anyio.to_thread.run_sync(self.catalog.summarize, unknown)
+            await anyio.to_thread.run_sync(self.catalog.look_at, unknown, _whole)
         return self.known_summaries(entries)
 
     def known_summaries(self, entries: list[Entry]) -> list[tuple[Entry, RunSummary]]:
@@ -368,7 +375,7 @@ class Core:
         out = []
         for entry in entries:
             run = self.by_path.get(entry.path)
-            summary = entry.summary if run is None else self.summary(run)
+            summary = (entry.summary or entry.glance) if run is None else self.summary(run)
             if summary is not None:
                 out.append((entry, summary))
         return out
@@ -376,6 +383,10 @@ class Core:
     def open_runs(self) -> list[Run]:
         """Return the open runs in memory."""
         return [run for run in self.runs.values() if run.status is OPEN]
+
+
+def _whole(fd: int) -> RunSummary | None:
+    return reader.scan(fd).summary()
 
 
 def _nothing() -> None:

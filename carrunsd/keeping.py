@@ -22,7 +22,7 @@ async def collect(core: Core, now_ns: int, *, dry_run: bool) -> list[dict[str, A
     core.catalog.refresh()
     removed = []
     for name in list(core.catalog.dirs()):
-        found = await core.summaries(core.catalog.entries(name))
+        found = await core.glances(core.catalog.entries(name))
         entries = {summary.run_id: entry for entry, summary in found}
         for summary, why in retention.expired([s for _, s in found], core.retention, now_ns):
             entry = entries[summary.run_id]

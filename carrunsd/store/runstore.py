@@ -187,7 +187,7 @@ class RunStore:
 
 def check_owner(fd: int, agent_id: str, run_id: str) -> None:
     """Raise ``NameConflictError`` if the file's ``started`` names other ids than these."""
-    started = first_started(fd)
+    started = reader.first_started(fd)
     if started is None:
         return
     if started.run_id != run_id or started.agent_id != agent_id:
@@ -195,15 +195,6 @@ def check_owner(fd: int, agent_id: str, run_id: str) -> None:
             f"run {run_id!r} of agent {agent_id!r} would share a file with run {started.run_id!r} "
             f"of agent {started.agent_id!r}: choose another id"
         )
-
-
-def first_started(fd: int) -> Any:
-    """Return the ``started`` record at the beginning of a file, ``None`` if none of its first lines is one."""
-    block = os.pread(fd, 65536, 0)
-    if b"\n" not in block:
-        return reader.scan(fd).started
-    lines = (reader.parse_line(text) for text in block.split(b"\n")[:4])
-    return next((line for line in lines if line is not None and line.record == "started"), None)
 
 
 def incomplete(agent_id: str, run_id: str, reason: str, ended_at: str | None = None) -> RunEnded:
