@@ -134,8 +134,11 @@ class AsyncRun(RunBase):
         if link is None or link.rest:
             await self._driver.run(desk.record(session, turn))
             return
-        seq = session.next_seq
-        line = wire.turn_line(session.head, seq, turn)
+        while True:
+            seq = session.next_seq
+            line = b'%b%d,"turns":[%b]}}\n' % (session.head, seq, turn)
+            if session.next_seq == seq:
+                break
         session.next_seq = seq + 1
         session.unacked.append(line)
         session.cost += len(line) + TURN_COST

@@ -122,9 +122,17 @@ class Session:
     # --- taking turns ---------------------------------------------------------------------------------------
 
     def take(self, turn: bytes) -> bytes:
-        """Number an encoded turn and keep its line until it is acknowledged or spooled; return the line."""
-        line = wire.turn_line(self.head, self.next_seq, turn)
-        self.next_seq += 1
+        """Number an encoded turn and keep its line until it is acknowledged or spooled; return the line.
+
+        A signal handler may take a turn in the middle of this, in a call or where a number is formatted: then we
+        number anew.  Between the comparison and the keeping no handler can run, so numbers and lines stay in step.
+        """
+        while True:
+            seq = self.next_seq
+            line = b'%b%d,"turns":[%b]}}\n' % (self.head, seq, turn)  # wire.turn_line, written out
+            if self.next_seq == seq:
+                break
+        self.next_seq = seq + 1
         self.unacked.append(line)
         self.cost += len(line) + TURN_COST
         return line
