@@ -21,7 +21,7 @@ from .calls import Call, Instant
 from .core import DEFAULT_SPOOL_BYTES, PLAIN_TURN, Core, RunBase, watch_over
 from .engine import Engine, Steps, Wait
 from .fields import TurnFields
-from .follow import RunFollower, Watcher
+from .follow import Follower, RunFollower, Watcher
 from .ids import uuid7
 from .link import NOWAIT
 from .records import Record
@@ -520,19 +520,18 @@ class AsyncClient:
 class _Feed:
     """A connection of its own, read by whoever iterates."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._driver = AsyncDriver(engine)
-        self._closed = False
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._driver = AsyncDriver(follower.engine)
         watch_over(self, at_exit=False)
 
     async def close(self) -> None:
-        """End the subscription; iterating ends too, in whichever thread it is."""
-        self._closed = True
-        self._driver.engine.lose(errors.ConnectionLost("closed"))
+        """End the subscription; iterating ends too, wherever it is."""
+        self._follower.close()
 
     def _after_fork(self) -> None:
         self._driver.renew()
-        self._driver.engine.forget()
+        self._follower.engine.forget()
 
     async def __aenter__(self) -> Self:
         return self
@@ -543,22 +542,20 @@ class _Feed:
         await self.close()
 
     def __del__(self) -> None:
-        if "_driver" in self.__dict__:
-            self._driver.engine.forget()
+        if "_driver" in self.__dict__:  # __init__ may have raised
+            self._follower.engine.forget()
 
 
 class AsyncSubscription(_Feed):
     """An iterator over the :class:`~carruns.Event` of one run."""
 
-    def __init__(self, follower: RunFollower) -> None:
-        super().__init__(follower.engine)
-        self._follower = follower
+    _follower: RunFollower
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
-        event = None if self._closed else await self._driver.run(self._follower.next())
+        event = await self._driver.run(self._follower.next())
         if event is None:
             await self.close()
             raise StopAsyncIteration
@@ -566,16 +563,15 @@ class AsyncSubscription(_Feed):
 
 
 class AsyncWatch(_Feed):
-    """An iterator over what happens to runs; it has no end of its own."""
+    """An iterator over what happens to runs; it ends when it is closed."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        super().__init__(watcher.engine)
-        self._watcher = watcher
+    _follower: Watcher
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Record:
-        if self._closed:
+        event = await self._driver.run(self._follower.next())
+        if event is None:
             raise StopAsyncIteration
-        return await self._driver.run(self._watcher.next())
+        return event

@@ -26,6 +26,8 @@ _LOOK = 0.001
 _LOOK_LONGEST = 0.02
 #: A new link gets this long to greet even where an outage has used up the budget.
 _GREETING = 0.05
+#: A daemon drops events only for a reader whose kernel buffer is full, which holds more than this.
+_FLOOD = 1 << 15
 
 
 class Wait(NamedTuple):
@@ -106,6 +108,7 @@ class Engine:
         self.opened_at = self.heard_at = self.moved_at = 0.0
         self.greeting: dict[str, Any] = {}
         self.max_line = wire.DEFAULT_MAX_LINE_BYTES
+        self.flooded = False  # more came at once than a reader who keeps up would see; a follower resets it
         self.problem: Exception | None = None
         self.hopeless = False
         self._replies: dict[int, Reply] = {}
@@ -265,6 +268,7 @@ class Engine:
             self.lose(errors.ConnectionLost("the daemon closed the connection"))
             return False
         self.heard_at = self.moved_at = self.clock()
+        self.flooded = self.flooded or len(data) >= _FLOOD
         for event in link.connection.receive(data):
             if self.link is not link:
                 return False

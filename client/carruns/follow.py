@@ -4,6 +4,7 @@ Theory of operation.  A follower has an engine, and so a connection, of its own.
 (lines of the run's file) after the last record it handed out.  An event right behind the position is handed out; one
 further on shows that the daemon left some out for us, being slow, and those are fetched with ``runs.get_trace``;
 one at or before it was seen already.  After a lost connection it subscribes again and fetches what came meanwhile.
+Where the last events are the ones left out, none follows to show it: so after a flood the trace is looked at.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .results import Event
 
 _PAGE = 1000
 _FOREVER = float("inf")
+_STATUS_OF_END = {"outcome": "completed", "incomplete": "incomplete"}
 
 
 class _Snapshot(Struct):
@@ -51,6 +53,12 @@ class Follower:
         engine.on_notification = self._arrived
         self._arrivals: deque[Notification] = deque()
         self._subscribed_on: Any = None
+        self._closed = False
+
+    def close(self) -> None:
+        """End it: whoever waits for the next event gets none."""
+        self._closed = True
+        self.engine.lose(errors.ConnectionLost("closed"))
 
     def _arrived(self, notification: Notification) -> None:
         self._arrivals.append(notification)
@@ -114,11 +122,14 @@ class RunFollower(Follower):
                 event = self._ready.popleft()
                 self.position = max(self.position, event.cursor)
                 return event
-            if self._over:
+            if self._over or self._closed:
                 return None
             answer = yield from self._subscribed()
             if answer is not None:
                 yield from self._begin(_snapshot(answer))
+                continue
+            if self.engine.flooded and not self._arrivals:
+                yield from self._look_behind()
                 continue
             arrival = yield from self._arrival()
             if arrival is not None and arrival.method == "runs.trace.event":
@@ -169,6 +180,23 @@ class RunFollower(Follower):
             at = page.cursor
         self.position = max(self.position, at) if not self._ready else self.position
 
+    def _look_behind(self) -> Steps[None]:
+        """After a flood: fetch what is in the file already, until there is nothing behind the position."""
+        self.engine.flooded = False
+        page = yield from self.engine.query(calls.trace_page(self.run_id, self.agent_id, self.position, _PAGE))
+        self.engine.flooded = bool(page.records)
+        self._hand_out(page, "in_progress")
+        self._over = bool(self._ready) and self._ready[-1].record.get("record") == "ended"
+
+    def _hand_out(self, page: calls.TracePage, status: str) -> None:
+        at = max([self.position, *(event.cursor for event in self._ready)])
+        first = page.cursor - len(page.records)
+        for number, raw in enumerate(page.records, start=1):
+            record = Record(msgspec.json.decode(raw))
+            ended = record.get("termination") if record.get("record") == "ended" else None
+            now = status if not isinstance(ended, dict) else _STATUS_OF_END.get(str(ended.get("kind")), status)
+            self._ready.append(Event(record, max(at + 1, first + number), now))
+
     def _take(self, event: _TraceEvent) -> Steps[None]:
         if event.run_id != self.run_id or event.cursor <= self.position:
             return
@@ -190,14 +218,16 @@ class Watcher(Follower):
     def _question(self) -> tuple[str, dict[str, Any]]:
         return "runs.watch", {"agent_id": self._agent_id}
 
-    def next(self) -> Steps[Record]:
-        """Wait for the next event.  The runs that are open come first, as ``{"event": "open", ...}``.
+    def next(self) -> Steps[Record | None]:
+        """Wait for the next event, ``None`` once this is closed.  The runs that are open come first, as ``{"event": "open", ...}``.
 
         After a restart of the daemon they come again: what happened in between is in their traces.
         """
         while True:
             if self._ready:
                 return self._ready.popleft()
+            if self._closed:
+                return None
             answer = yield from self._subscribed()
             if answer is not None:
                 self._ready.extend(_open_runs(msgspec.json.decode(answer)))

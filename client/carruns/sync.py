@@ -22,7 +22,7 @@ from .calls import Call, Instant
 from .core import DEFAULT_SPOOL_BYTES, PLAIN_TURN, Core, RunBase, watch_over
 from .engine import Engine, Steps, Wait
 from .fields import TurnFields
-from .follow import RunFollower, Watcher
+from .follow import Follower, RunFollower, Watcher
 from .ids import uuid7
 from .link import NOWAIT
 from .records import Record
@@ -481,20 +481,19 @@ class Client:
 class _Feed:
     """A connection of its own, read by whoever iterates."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._driver = Driver(engine)
-        self._closed = False
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._driver = Driver(follower.engine)
         watch_over(self, at_exit=False)
 
     def close(self) -> None:
-        """End the subscription; iterating ends too, in whichever thread it is."""
-        self._closed = True
+        """End the subscription; iterating ends too, wherever it is."""
         with self._driver.lock:
-            self._driver.engine.lose(errors.ConnectionLost("closed"))
+            self._follower.close()
 
     def _after_fork(self) -> None:
         self._driver.renew()
-        self._driver.engine.forget()
+        self._follower.engine.forget()
 
     def __enter__(self) -> Self:
         return self
@@ -505,22 +504,20 @@ class _Feed:
         self.close()
 
     def __del__(self) -> None:
-        if "_driver" in self.__dict__:
-            self._driver.engine.forget()
+        if "_driver" in self.__dict__:  # __init__ may have raised
+            self._follower.engine.forget()
 
 
 class Subscription(_Feed):
     """An iterator over the :class:`~carruns.Event` of one run."""
 
-    def __init__(self, follower: RunFollower) -> None:
-        super().__init__(follower.engine)
-        self._follower = follower
+    _follower: RunFollower
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Event:
-        event = None if self._closed else self._driver.run(self._follower.next())
+        event = self._driver.run(self._follower.next())
         if event is None:
             self.close()
             raise StopIteration
@@ -528,16 +525,15 @@ class Subscription(_Feed):
 
 
 class Watch(_Feed):
-    """An iterator over what happens to runs; it has no end of its own."""
+    """An iterator over what happens to runs; it ends when it is closed."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        super().__init__(watcher.engine)
-        self._watcher = watcher
+    _follower: Watcher
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Record:
-        if self._closed:
+        event = self._driver.run(self._follower.next())
+        if event is None:
             raise StopIteration
-        return self._driver.run(self._watcher.next())
+        return event
