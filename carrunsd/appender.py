@@ -128,7 +128,7 @@ class Appender:
             run.settle()
             if run.watched or self._feed.watching:
                 self._feed.publish(run, data)
-        if self._syncer.needed(journal, durable=durable, wrote=bool(data)):
+        if self._syncer.needed(journal, durable=durable):
             self._syncer.sync(journal, acks)
         else:
             for ticket, result in acks:
@@ -188,7 +188,11 @@ class Appender:
         if file.healed:
             log.warning("run %s: cut %d bytes of a torn tail", journal.run.run_id, file.healed)
         if file.created:
-            journal.new_dirs = self._tree.dirs_to_sync(journal.path)
+            try:
+                journal.new_dirs = self._tree.dirs_to_sync(journal.path)
+            except OSError:
+                file.close()
+                raise
         journal.file = file
         self._open[journal] = None
         return file

@@ -22,20 +22,23 @@ Acks = list[tuple[Ticket, bytes]]
 class Journal:
     """A run's way to its file.  ``path`` is the names of its directory and file.
 
-    ``fresh`` until the first write: the file may be made, and must hold nothing.  ``unsynced`` keeps what was
-    written behind ``synced_bytes``, the length known to be on the device: should a sync fail, the pages in the
-    kernel cannot be trusted, and this is written again.  ``failure`` is the sync's error until that was done.
+    ``fresh`` until the first write: the file may be made, and must hold nothing.  ``foreign`` until the first sync
+    of a file that an earlier daemon wrote: neither its data nor its entry is known to be on the device.
+    ``unsynced`` keeps what was written behind ``synced_bytes``, the length known to be on the device: should a
+    sync fail, the pages in the kernel cannot be trusted, and this is written again.  ``failure`` is the sync's
+    error until that was done.
     """
 
     __slots__ = (
-        "acks", "chunks", "close_after_sync", "durable", "failure", "file", "fresh", "new_dirs", "path", "pending",
-        "queued", "run", "sync_acks", "synced_bytes", "syncing", "unsynced", "unsynced_bytes",
+        "acks", "chunks", "close_after_sync", "durable", "failure", "file", "foreign", "fresh", "new_dirs", "path",
+        "pending", "queued", "run", "sync_acks", "synced_bytes", "syncing", "unsynced", "unsynced_bytes",
     )  # fmt: skip
 
     def __init__(self, run: Run, path: tuple[str, str], *, fresh: bool) -> None:
         self.run = run
         self.path = path
         self.fresh = fresh
+        self.foreign = False
         self.file: RunFile | None = None
         self.chunks: list[bytes] = []
         self.pending: list[Any] = []
@@ -82,15 +85,22 @@ class Journal:
             self.file = None
 
 
-def refuse(acks: Acks, error: OSError) -> None:
-    """Answer everyone who waits with a ``storage`` error that names the errno, and say what to do."""
+def refuse(acks: Acks, error: OSError, *, written: bool = False) -> None:
+    """Answer everyone who waits with a ``storage`` error that names the errno, and say what to do.
+
+    ``written``: it stands in the file, but is not known to be on the device.
+    """
     name = errno_name(error)
     code = errors.CONFLICT if isinstance(error, NameConflictError) else errors.STORAGE
     message = str(error.strerror or error)
     if code == errors.STORAGE:
-        message = f"the store could not write: {message} ({name}); {_advice(error.errno)}"
+        advice = _UNSYNCED if written else _advice(error.errno)
+        message = f"the store could not {'sync' if written else 'write'}: {message} ({name}); {advice}"
     for ticket, _ in acks:
         ticket.fail(code, message, {"errno": name})
+
+
+_UNSYNCED = "it is written, but not on the device: ask again, or send it again with its writer and seq"
 
 
 def errno_name(error: OSError) -> str:

@@ -12,6 +12,7 @@ what was written since the last good sync is written anew, through a new descrip
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable
@@ -27,6 +28,7 @@ log = logging.getLogger("carrunsd.syncer")
 EVERYSEC_DELAY = 0.5  # seconds from the first unsynced write to the start of its sync
 RETRY_DELAY = 1.0  # seconds until a failed run is tried again by itself
 WORKERS = 16  # threads; concurrent syncs of several files share one commit of the file system's journal
+_COPY_BYTES = 1 << 20
 MAX_KEPT_BYTES = 32 << 20  # of written, unsynced data in memory; beyond it a sync starts at once
 
 
@@ -81,9 +83,13 @@ class Syncer:
         elif self._timer is None:
             self._timer = self._loop.call_later(EVERYSEC_DELAY, self._tick)
 
-    def needed(self, journal: Journal, *, durable: bool, wrote: bool) -> bool:
-        """Tell whether an answer must wait for a sync."""
-        if not durable and not (wrote and self.policy == "always"):
+    def needed(self, journal: Journal, *, durable: bool) -> bool:
+        """Tell whether an answer must wait for a sync.
+
+        Under ``always`` every answer says what is stored, not only that to the write itself: a resent batch that
+        is there already, ``acked_seq`` of a flush or a resume.
+        """
+        if not durable and self.policy != "always":
             return False
         return bool(journal.unsynced_bytes or journal.syncing or journal.failure)
 
@@ -112,8 +118,8 @@ class Syncer:
             self._dirty.pop(journal, None)
             try:
                 jobs.append(Job(journal, self._tree))
-            except OSError as error:  # the file is gone
-                self._forget(journal, error)
+            except OSError as error:
+                self._not_begun(journal, error)
         lanes = [jobs[lane::WORKERS] for lane in range(min(WORKERS, len(jobs)))]
         self._running = len(lanes)
         for lane in lanes:
@@ -124,7 +130,11 @@ class Syncer:
     def _work(self, jobs: list[Job]) -> None:
         """In a thread: sync each file of the lane, then report on the loop."""
         for job in jobs:
-            job.run()
+            try:
+                job.run()
+            except Exception as error:  # memory, most likely: not synced, and the others must not wait for ever
+                log.exception("run %s: a sync failed", job.journal.run.run_id)
+                job.error = OSError(errno.EIO, f"the sync failed: {type(error).__name__}")
         self._loop.call_soon_threadsafe(self._done, jobs)
 
     def _done(self, jobs: list[Job]) -> None:
@@ -150,6 +160,7 @@ class Syncer:
         if journal.failure is not None:
             log.warning("run %s: written anew and synced; it takes turns again", journal.run.run_id)
             journal.failure = None
+        journal.foreign = False
         self.kept_bytes -= job.bytes
         del journal.unsynced[: job.count]
         journal.unsynced_bytes -= job.end - journal.synced_bytes
@@ -165,16 +176,19 @@ class Syncer:
                 journal.run.run_id, error.strerror, errno_name(error),
             )  # fmt: skip
         journal.failure = error
-        refuse(acks, error)
+        refuse(acks, error, written=True)
         self._dirty[journal] = None
 
-    def _forget(self, journal: Journal, error: OSError) -> None:
-        """Nothing can be synced any more: say so to whoever waits."""
+    def _not_begun(self, journal: Journal, error: OSError) -> None:
+        """The file cannot be opened: say so to whoever waits.  Unless it is gone, it is tried again."""
         acks, journal.sync_acks = journal.sync_acks, []
-        self.kept_bytes -= sum(map(len, journal.unsynced))
-        journal.unsynced, journal.unsynced_bytes, journal.failure = [], 0, None
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            self.kept_bytes -= sum(map(len, journal.unsynced))
+            journal.unsynced, journal.unsynced_bytes, journal.failure = [], 0, None
+        else:
+            self._dirty[journal] = None
         if acks:
-            refuse(acks, error)
+            refuse(acks, error, written=True)
 
     def _after_round(self) -> None:
         if self._urgent:
@@ -225,21 +239,32 @@ class Job:
         self.bytes = sum(map(len, journal.unsynced))
         self.error: OSError | None = None
         self.rewrite: bytes | None = None
-        if journal.failure is not None or journal.file is None:
-            self.fd = tree.open_for_rewriting(journal.path)
+        if journal.failure is not None:
+            self.fd = tree.open_for_rewriting(journal.path, journal.file)
             kept = b"".join(journal.unsynced)
             self.rewrite = kept if len(kept) == self.end - self.offset else b""
+        elif journal.file is None:
+            self.fd = tree.open_for_rewriting(journal.path, None)
         else:
             self.fd = os.dup(journal.file.fd)
+        self.dirs = journal.new_dirs
+        if journal.foreign and not self.dirs:  # nobody knows whether its entry was synced
+            try:
+                self.dirs = self.dirs + tree.dirs_to_sync(journal.path)
+            except OSError:
+                os.close(self.fd)
+                raise
+        journal.new_dirs = []
         self.acks, journal.sync_acks = journal.sync_acks, []
-        self.dirs, journal.new_dirs = journal.new_dirs, []
         journal.syncing = True
 
     def run(self) -> None:
         """In a thread: make it durable."""
         try:
-            if self.rewrite is not None:
-                self._write_anew(self.rewrite or os.pread(self.fd, self.end - self.offset, self.offset))
+            if self.rewrite:
+                self._write_anew(self.rewrite, self.offset)
+            elif self.rewrite is not None:
+                self._copy_onto_itself()
             os.fdatasync(self.fd)
             for fd in self.dirs:
                 os.fsync(fd)
@@ -249,9 +274,22 @@ class Job:
         for fd in (self.fd, *self.dirs):
             os.close(fd)
 
-    def _write_anew(self, data: bytes) -> None:
-        """Write what is unsynced again where it stands, through a descriptor that knows no earlier error."""
-        view, offset = memoryview(data), self.offset
+    def _copy_onto_itself(self) -> None:
+        """Write anew what is not kept in memory, as it can still be read.
+
+        A page that the kernel has thrown away reads as NULs, which no record holds: then it is lost for good.
+        """
+        offset = self.offset
+        while offset < self.end:
+            data = os.pread(self.fd, min(_COPY_BYTES, self.end - offset), offset)
+            if not data or b"\0" in data:
+                raise OSError(errno.EIO, "what was not synced cannot be read back: it is lost")
+            self._write_anew(data, offset)
+            offset += len(data)
+
+    def _write_anew(self, data: bytes, offset: int) -> None:
+        """Write ``data`` again where it stands, through a descriptor that knows no earlier error."""
+        view = memoryview(data)
         while view:
             written = os.pwrite(self.fd, view, offset)
             view, offset = view[written:], offset + written

@@ -77,7 +77,7 @@ def ensure_root(path: str) -> int:
         if created:
             _mark_backup_excluded(fd, path)
             os.fsync(fd)
-            os.fsync(parent_fd)
+        os.fsync(parent_fd)  # who made it may have died before this
     finally:
         os.close(parent_fd)
     return fd

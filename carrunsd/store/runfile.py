@@ -11,6 +11,8 @@ import os
 
 from carrunsd.store import reader
 
+MAX_TAIL_BYTES = 256 << 20  # a longer one is NULs that a file system left, no record
+
 
 class RunFile:
     """An open run file.  ``size`` is its length in bytes as far as whole lines go."""
@@ -32,9 +34,10 @@ class RunFile:
         """
         size = os.fstat(self.fd).st_size
         tail_at = _last_newline(self.fd, size) + 1
-        tail = os.pread(self.fd, size - tail_at, tail_at)
+        tail = os.pread(self.fd, min(size - tail_at, MAX_TAIL_BYTES), tail_at)
         whole = tail.rstrip(b"\0")
-        keep = tail_at + len(whole) if whole and reader.parse_record(whole) is not None else tail_at
+        good = whole and len(tail) < MAX_TAIL_BYTES and reader.parse_record(whole) is not None
+        keep = tail_at + len(whole) if good else tail_at
         if keep < size:
             os.ftruncate(self.fd, keep)
             self.healed = size - keep
@@ -46,10 +49,12 @@ class RunFile:
     def append(self, data: bytes) -> None:
         """Write ``data`` (whole lines) at the end, all of it or nothing.
 
-        Raises ``OSError`` when the disk refuses; the file is then as before, or ``broken`` until healed.
+        Raises ``OSError`` when the disk refuses; the file is then as before, or ``broken`` until it is cut back:
+        whole lines of a write that was refused must not come to count either.
         """
         if self.broken:
-            self.heal()
+            os.ftruncate(self.fd, self.size)
+            self.broken = False
         try:
             written = os.write(self.fd, data)
             while written < len(data):

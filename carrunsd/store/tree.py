@@ -37,7 +37,7 @@ class Tree:
         """Return the descriptor of an agent's directory.  It stays the tree's own: do not close it."""
         fd = self._dirs.get(name)
         if fd is not None:
-            if os.fstat(fd).st_nlink > 0:
+            if self._leads_to(name, fd):
                 self._dirs.move_to_end(name)
                 return fd
             self.forget(name)
@@ -50,6 +50,15 @@ class Tree:
         if len(self._dirs) > _MAX_DIRS:
             os.close(self._dirs.popitem(last=False)[1])
         return fd
+
+    def _leads_to(self, name: str, fd: int) -> bool:
+        """Tell whether the path of an agent's directory still leads to ``fd``: it may be removed or replaced."""
+        try:
+            here = os.stat(f"{self.root}/{name}", follow_symlinks=False)
+        except OSError:
+            return False
+        held = os.fstat(fd)
+        return (here.st_dev, here.st_ino) == (held.st_dev, held.st_ino)
 
     def forget(self, name: str) -> None:
         """Drop the descriptor of an agent's directory."""
@@ -94,7 +103,7 @@ class Tree:
 
     def check(self, path: Path, file: RunFile) -> None:
         """Raise ``OSError`` if ``path`` no longer leads to ``file``, or something else has written to it."""
-        here = os.stat(path[1], dir_fd=self.directory(path[0]), follow_symlinks=False)
+        here = os.stat(f"{self.root}/{path[0]}/{path[1]}", follow_symlinks=False)  # one walk, directories included
         held = os.fstat(file.fd)
         if (here.st_dev, here.st_ino) != (held.st_dev, held.st_ino):
             raise layout.StoreError(errno.ESTALE, f"{path[1]!r} was replaced by another file under the daemon")
@@ -103,15 +112,27 @@ class Tree:
 
     def dirs_to_sync(self, path: Path) -> list[int]:
         """Return descriptors (the caller's to close) of the directories that a new file's entry needs synced."""
-        return [os.dup(self.directory(path[0])), os.dup(self._root_fd)]
+        directory = os.dup(self.directory(path[0]))
+        try:
+            return [directory, os.dup(self._root_fd)]
+        except OSError:
+            os.close(directory)
+            raise
 
     def read(self, path: Path) -> int:
         """Return a descriptor (the caller's to close) of a run file, for reading."""
         return layout.open_for_reading(path[1], self.directory(path[0]))
 
-    def open_for_rewriting(self, path: Path) -> int:
-        """Return a new descriptor (the caller's to close) for writing at offsets; it knows no earlier error."""
-        return layout.open_for_rewriting(path[1], self.directory(path[0]))
+    def open_for_rewriting(self, path: Path, file: RunFile | None) -> int:
+        """Return a new descriptor (the caller's to close) for writing at offsets; it knows no earlier error.
+
+        Raises ``StoreError`` if ``path`` does not lead to ``file``, the one that is open, if any.
+        """
+        fd = layout.open_for_rewriting(path[1], self.directory(path[0]))
+        if file is not None and not os.path.samestat(os.fstat(fd), os.fstat(file.fd)):
+            os.close(fd)
+            raise layout.StoreError(errno.ESTALE, f"{path[1]!r} was replaced by another file under the daemon")
+        return fd
 
     def remove(self, path: Path) -> None:
         """Unlink a run file."""
