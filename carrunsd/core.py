@@ -52,7 +52,7 @@ class Core:
         self.retention = config.retention
         self.loop = loop
         self.stats = Stats()
-        self.feed = Feed(self.stats)
+        self.feed = Feed(self.stats, loop.call_later)
         self.tree = Tree(os.path.join(car_dir, "runs"))
         self.catalog = Catalog(self.tree)
         self.syncer = Syncer(loop, self.tree, self.stats, config.settings.fsync, self._journal_idle)
@@ -150,7 +150,7 @@ class Core:
         run.writers = found.writers
         run.status = found.status
         if found.ended is not None and run.status is not OPEN:
-            run.ended_at = found.ended.ended_at
+            run.ended_at = found.ended_at
             run.outcome_status = reader.outcome_status(found.ended.termination)
             termination = found.ended.termination
             if isinstance(termination, dict) and isinstance(termination.get("outcome"), dict):

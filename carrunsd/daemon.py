@@ -23,9 +23,11 @@ import anyio.abc
 from carruns import paths
 from carrunsd import __version__, config, drain, keeping, lock, server, systemd
 from carrunsd.core import Core
+from carrunsd.store import recent
 
 log = logging.getLogger("carrunsd")
 
+_RECENT_NS = 3600 * 10**9  # what was written longer ago, the kernel has written back (vm.dirty_expire_centisecs)
 _GC_DELAY = 1.0  # seconds from the end of a run to the gc it may call for
 _STOP_PATIENCE = 20.0  # seconds that commands under way and syncs get at the end
 
@@ -105,6 +107,7 @@ class Daemon:
                 orphans = core.orphans()
                 self._say_ready(core, len(orphans))
                 tasks.start_soon(life.adopt_orphans, orphans)
+                tasks.start_soon(life.sync_recent)
                 tasks.start_soon(life.keep_house)
                 tasks.start_soon(life.drain_spool)
                 tasks.start_soon(life.watchdog)
@@ -195,6 +198,16 @@ class _Life:
     async def adopt_orphans(self, orphans: list[Any]) -> None:
         await anyio.sleep(self._core.settings.adopt_grace_secs)
         await self._core.adopt(orphans, found_at_start=True)
+
+    async def sync_recent(self) -> None:
+        """An earlier daemon may have been killed before it synced what it wrote."""
+        if self._core.settings.fsync == "no":
+            return
+        since = time.time_ns() - _RECENT_NS
+        root = self._core.tree.root
+        results = await anyio.to_thread.run_sync(lambda: list(recent.sync_recent(root, since)))
+        for error in filter(None, results):
+            log.error("what was written before the start could not be synced: %s", error)
 
     async def keep_house(self) -> None:
         """Collect at the start, every interval, and a moment after runs have ended."""

@@ -122,9 +122,6 @@ class _Sender:
         self.outbox = Outbox(self._answered)
         self.done = self.refused = self.unstored = 0
 
-    def offer(self, lines: bytes, count: int) -> bool:
-        return False
-
     async def send(self, line: bytes) -> None:
         if not line.strip(b" \0"):
             return

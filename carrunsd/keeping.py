@@ -23,9 +23,9 @@ async def collect(core: Core, now_ns: int, *, dry_run: bool) -> list[dict[str, A
     removed = []
     for name in list(core.catalog.dirs()):
         found = await core.glances(core.catalog.entries(name))
-        entries = {summary.run_id: entry for entry, summary in found}
+        entries = {id(summary): entry for entry, summary in found}  # a copied file has the same run id
         for summary, why in retention.expired([s for _, s in found], core.retention, now_ns):
-            entry = entries[summary.run_id]
+            entry = entries[id(summary)]
             run = core.by_path.get(entry.path)
             if run is not None and (run.status is RunStatus.IN_PROGRESS or not run.journal.idle):
                 continue
@@ -55,5 +55,6 @@ def _remove(core: Core, path: tuple[str, str], run_id: str, why: str) -> bool:
     if run is not None:
         core.forget(run)
     core.catalog.forget(path)
+    core.offsets.forget(path)
     log.info("removed run %s of %s (%s)", run_id, path[0], why)
     return True

@@ -11,7 +11,6 @@ bounded: one unfinished line, one block of requests, the answers to it, and ``EV
 from __future__ import annotations
 
 import socket
-from collections import deque
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
@@ -28,7 +27,7 @@ from carrunsd.tickets import Batch, Outbox, Ticket
 
 READ_BYTES = 256 << 10
 PAUSE_BYTES = 1 << 20  # of answers not taken: reading stops
-EVENT_BYTES = 4 << 20  # of output not taken: events are dropped
+EVENT_BYTES = 512 << 10  # of output not taken: no more events; less than PAUSE_BYTES, so they never stop reading
 SMALL_BYTES = 64 << 10
 
 _buffer = bytearray(READ_BYTES)  # one for all: it is emptied before the next read
@@ -40,8 +39,23 @@ class Peer:
     """A connected client.  ``server`` gets told when it is gone, and runs what has to be awaited."""
 
     __slots__ = (
-        "__weakref__", "_backlog", "_busy", "_closed", "_core", "_eof", "_out", "_out_bytes", "_push_scheduled",
-        "_reading", "_sock", "_writable", "_writing", "framer", "outbox", "runs", "server",
+        "__weakref__",
+        "_busy",
+        "_closed",
+        "_core",
+        "_eof",
+        "_out",
+        "_out_bytes",
+        "_push_scheduled",
+        "_reading",
+        "_sock",
+        "_starved",
+        "_writable",
+        "_writing",
+        "framer",
+        "outbox",
+        "runs",
+        "server",
     )  # fmt: skip
 
     def __init__(self, core: Core, sock: socket.socket, server: Any) -> None:
@@ -60,7 +74,7 @@ class Peer:
         self._busy = False
         self._eof = False
         self._closed = False
-        self._backlog: deque[Any] | None = None
+        self._starved = False
 
     def open(self) -> None:
         """Begin to read."""
@@ -199,12 +213,16 @@ class Peer:
 
     # -- writing -------------------------------------------------------------------------------------------
 
-    def offer(self, lines: bytes, count: int) -> bool:
-        """Take events, unless so much waits to be read already."""
-        if self._out_bytes + self.outbox.held_bytes > EVENT_BYTES or not self._writable:
-            return False
+    def has_room(self) -> bool:
+        """Tell whether events may be offered: not so much waits to be read already."""
+        self._starved = self._writing or self._out_bytes + self.outbox.held_bytes > EVENT_BYTES
+        return not self._starved
+
+    def offer(self, lines: bytes) -> None:
+        """Take events, and send them now, so that the feed knows what it costs."""
         self.outbox.send(lines)
-        return True
+        if self._out and not self._writing:
+            self._push()
 
     def _write(self, data: bytes) -> None:
         if not self._writable:
@@ -239,6 +257,8 @@ class Peer:
         elif not self._out and self._writing:
             self._writing = False
             self._core.loop.remove_writer(self._sock.fileno())
+        if self._starved and self.has_room():
+            self._core.feed.wake()
         if self._out_bytes >= PAUSE_BYTES:
             self._pause_reading()
         elif not self._busy:

@@ -9,20 +9,8 @@ class Stats:
     """Plain numbers, changed from the event loop only."""
 
     __slots__ = (
-        "accepted",
-        "batches",
-        "bytes",
-        "connections",
-        "dropped",
-        "errors",
-        "events",
-        "events_dropped",
-        "records",
-        "refused",
-        "requests",
-        "started",
-        "sync_errors",
-        "syncs",
+        "accepted", "batches", "bytes", "connections", "dropped", "errors", "event_gaps", "events", "records",
+        "refused", "requests", "started", "sync_errors", "syncs",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -39,7 +27,7 @@ class Stats:
         self.errors = 0
         self.dropped = 0
         self.events = 0
-        self.events_dropped = 0
+        self.event_gaps = 0
 
     def report(self) -> dict[str, float]:
         """Return all counters, and ``uptime`` in seconds."""

@@ -41,6 +41,11 @@ class Offsets:
         if len(self._known) > _MAX_REMEMBERED:
             self._known.popitem(last=False)
 
+    def forget(self, path: Path) -> None:
+        """A file was removed; another may come in its place."""
+        for key in [key for key in self._known if key[0] == path]:
+            del self._known[key]
+
     def get(self, path: Path, cursor: int) -> int | None:
         """Return the offset in bytes, ``None`` if it has to be counted out."""
         return 0 if cursor == 0 else self._known.get((path, cursor))
@@ -78,6 +83,9 @@ def read_page(
         if limit is not None:
             block = _first_lines(block, limit - (page.cursor - cursor))
         good, skipped = good_lines(block, kind)
+        if not block.endswith(b"\n") and reader.parse_record(block) is None:
+            page.skipped += skipped  # a torn tail is no line: it goes when the next record comes
+            break
         if good:
             parts.append(b",".join(good))
             page.count += len(good)

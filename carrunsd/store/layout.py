@@ -70,7 +70,7 @@ def ensure_root(path: str) -> int:
     Raises ``OSError``; :class:`StoreError` where a link or another user's directory stands in its place.
     """
     parent, name = os.path.split(os.path.abspath(path))
-    os.makedirs(parent, mode=0o700, exist_ok=True)
+    make_dirs(parent)
     parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fd, created = ensure_dir(parent_fd, name)
@@ -81,6 +81,17 @@ def ensure_root(path: str) -> int:
     finally:
         os.close(parent_fd)
     return fd
+
+
+def make_dirs(path: str) -> None:
+    """Make a directory and its parents where they are missing, each 0700 (``os.makedirs`` does the last only)."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_dirs(os.path.dirname(path))
+        os.mkdir(path, 0o700)
 
 
 def ensure_dir(parent_fd: int, name: str) -> tuple[int, bool]:

@@ -72,19 +72,25 @@ class Scan(Struct):
             return RunStatus.IN_PROGRESS
         return RunStatus.INCOMPLETE if outcome_status(self.ended.termination) is None else RunStatus.COMPLETED
 
+    @property
+    def ended_at(self) -> str | None:
+        """When the run ended, if the file says so in words."""
+        at = self.ended.ended_at if self.ended is not None else None
+        return at if type(at) is str else None
+
     def summary(self) -> RunSummary | None:
         """Return the run's summary, or ``None`` for a file without a usable ``started``."""
         start = self.started
         if start is None:
             return None
-        over = self.status is not RunStatus.IN_PROGRESS and self.ended is not None
+        over = self.status is not RunStatus.IN_PROGRESS
         return RunSummary(
             run_id=start.run_id,
             agent_id=start.agent_id,
             intent=start.intent,
             started_at=start.started_at,
             status=self.status,
-            ended_at=self.ended.ended_at if over and self.ended else None,
+            ended_at=self.ended_at if over else None,
             turn_count=self.turn_count,
             bytes=self.size,
             outcome_status=outcome_status(self.ended.termination) if over and self.ended else None,
@@ -182,9 +188,8 @@ def scan(fd: int) -> Scan:
 
 
 def _take_block(found: Scan, block: bytes) -> None:
-    try:
-        lines = _lines.decode_lines(block)
-    except BAD_LINE:
+    lines = _all_lines(block)
+    if lines is None:
         lines = []
         for text in block.split(b"\n")[:-1]:
             line = parse_line(text)
@@ -196,12 +201,27 @@ def _take_block(found: Scan, block: bytes) -> None:
         found.take(line)
 
 
+def _all_lines(block: bytes) -> list[_Line] | None:
+    """Decode a block in one call; ``None`` where its lines have to be looked at one by one.
+
+    What a scan skips over, msgspec does not look into: UTF-8 and escapes are checked here, or a line would count
+    that no trace returns.  A value over two lines, or two on one, are no lines of ours either.
+    """
+    try:
+        block.decode()
+        lines = _lines.decode_lines(block)
+    except BAD_LINE:
+        return None
+    whole = len(lines) == block.count(b"\n") and b"\\ud" not in block and b"\\uD" not in block
+    return lines if whole else None
+
+
 def _take_tail(found: Scan, tail: bytes) -> None:
     """The last line has no newline: it counts if it is whole, else it is the torn tail."""
-    line = parse_line(tail.rstrip(b"\0"))
+    line = parse_line(tail)
     if line is None:
         found.torn = tail
-        found.skipped += 1
+        found.skipped += bool(tail.strip())
         return
     found.unterminated = True
     found.good_bytes += len(tail.rstrip(b"\0"))
@@ -211,10 +231,16 @@ def _take_tail(found: Scan, tail: bytes) -> None:
 
 def parse_line(text: bytes) -> _Line | None:
     """Return what a scan wants of a line, ``None`` if it holds no record."""
+    if parse_record(text) is None:
+        return None
     try:
-        return _lines.decode(text.removeprefix(_BOM))
+        return _lines.decode(_bare(text))
     except BAD_LINE:
         return None
+
+
+def _bare(text: bytes) -> bytes:
+    return text.removeprefix(_BOM).rstrip(b"\0")
 
 
 def records(fd: int) -> tuple[list[Record], int]:
@@ -234,7 +260,7 @@ def records(fd: int) -> tuple[list[Record], int]:
 def parse_record(text: bytes) -> Record | None:
     """Return the record that a line holds, or ``None`` if it holds none."""
     try:
-        value = _objects.decode(text.removeprefix(_BOM).rstrip(b"\0"))
+        value = _objects.decode(_bare(text))
     except BAD_LINE:
         return None
     return Record(value) if type(value.get("record")) is str else None
@@ -268,7 +294,7 @@ def first_started(fd: int) -> _Line | None:
     if b"\n" not in block:
         return scan(fd).started
     lines = (parse_line(text) for text in block.split(b"\n")[:4])
-    return next((line for line in lines if line is not None and line.record == "started"), None)
+    return next((line for line in lines if line and line.record == "started" and _usable_start(line)), None)
 
 
 def glance(fd: int) -> RunSummary | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -61,15 +62,17 @@ def started_ns(summary: RunSummary) -> int:
 
 
 def expired(runs: Iterable[RunSummary], retention: RetentionConfig, now_ns: int) -> list[tuple[RunSummary, str]]:
-    """Return which of one agent's runs are to go, each with the reason (``"count"`` or ``"age"``).
+    """Return which of the runs are to go, each with the reason (``"count"`` or ``"age"``).
 
-    The newest terminal runs by ``started_at`` stay; age counts from the end.  A run in progress neither goes
-    nor takes a place (the seed's rule).
+    The newest terminal runs of each agent by ``started_at`` stay; age counts from the end.  A run in progress
+    neither goes nor takes a place (the seed's rule).
     """
     over = sorted((run for run in runs if run.status is not RunStatus.IN_PROGRESS), key=started_ns, reverse=True)
     cutoff = now_ns - retention.max_age_days * _DAY_NS
     out = []
-    for rank, run in enumerate(over):
+    taken: Counter[str] = Counter()
+    for run in over:
+        rank, taken[run.agent_id] = taken[run.agent_id], taken[run.agent_id] + 1
         if rank >= retention.max_per_agent:
             out.append((run, "count"))
         elif (_ns(run.ended_at) if run.ended_at else started_ns(run)) < cutoff:

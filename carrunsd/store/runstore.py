@@ -56,9 +56,12 @@ class RunStore:
 
     def append_records(self, agent_id: str, run_id: str, records: Iterable[AnyRecord]) -> None:
         """Append records to a run, all or none of them; the file is made if it is missing."""
-        data = b"".join(_line(record) for record in records)
+        given = list(records)
+        data = b"".join(_line(record) for record in given)
         if not data:
             return
+        for record in given:
+            _check_ids(record, agent_id, run_id)
         root_fd = layout.ensure_root(os.fspath(self._root))
         with _closing(root_fd):
             dir_fd, _ = layout.ensure_dir(root_fd, layout.agent_dir_name(agent_id))
@@ -99,15 +102,18 @@ class RunStore:
 
     def get_run_trace_for(self, agent_id: str, run_id: str) -> list[Record] | None:
         """Return the records of an agent's run; ``None`` if there is no such run."""
-        return self._trace(layout.sanitize(agent_id), run_id)
+        return self._trace(layout.sanitize(agent_id), run_id, agent_id)
 
-    def _trace(self, agent_dir: str, run_id: str) -> list[Record] | None:
+    def _trace(self, agent_dir: str, run_id: str, agent_id: str | None = None) -> list[Record] | None:
         with self._reading(agent_dir, layout.sanitize(run_id) + layout.SUFFIX) as fd:
-            return None if fd is None else reader.records(fd)[0]
+            if fd is None or not _is_of(fd, agent_id, run_id):
+                return None
+            return reader.records(fd)[0]
 
     def list_runs(self, agent_id: str) -> list[RunSummary]:
         """Return the summaries of an agent's runs, newest first; one bad file never hides another."""
-        runs = [summary for _, summary in self._summaries(layout.sanitize(agent_id))]
+        found = self._summaries(layout.sanitize(agent_id))
+        runs = [summary for _, summary in found if summary.agent_id == agent_id]
         return sorted(runs, key=retention.started_ns, reverse=True)
 
     def agent_for_run(self, run_id: str) -> str | None:
@@ -116,18 +122,18 @@ class RunStore:
         if agent_dir is None:
             return None
         with self._reading(agent_dir, layout.sanitize(run_id) + layout.SUFFIX) as fd:
-            started = reader.scan(fd).started if fd is not None else None
+            started = reader.first_started(fd) if fd is not None else None
         return started.agent_id if started else agent_dir
 
     def gc(self) -> int:
         """Remove the runs that retention lets go; return how many.  A run in progress is never removed."""
         removed = 0
         for agent_dir in self._agent_dirs():
-            files = {summary.run_id: name for name, summary in self._summaries(agent_dir)}
-            summaries = [summary for _, summary in self._summaries(agent_dir)]
-            for summary, _ in retention.expired(summaries, self._retention, time.time_ns()):
+            found = list(self._summaries(agent_dir))
+            names = {id(summary): name for name, summary in found}  # a copied file has the same run id
+            for summary, _ in retention.expired((s for _, s in found), self._retention, time.time_ns()):
                 with contextlib.suppress(OSError):
-                    os.unlink(self._root / agent_dir / files[summary.run_id])
+                    os.unlink(self._root / agent_dir / names[id(summary)])
                     removed += 1
         return removed
 
@@ -135,12 +141,24 @@ class RunStore:
         """End every run in progress as ``incomplete``; return how many.  For the sole owner at start-up."""
         adopted = 0
         for agent_dir in self._agent_dirs():
-            for _, summary in self._summaries(agent_dir):
+            for name, summary in self._summaries(agent_dir):
                 if summary.status is RunStatus.IN_PROGRESS:
+                    record = incomplete(summary.agent_id, summary.run_id, "daemon_restart")
                     with contextlib.suppress(OSError):
-                        self.write_ended(incomplete(summary.agent_id, summary.run_id, "daemon_restart"))
+                        self._end(agent_dir, name, record)
                         adopted += 1
         return adopted
+
+    def _end(self, agent_dir: str, name: str, record: RunEnded) -> None:
+        """Append to the very file that was looked at, whatever its name says."""
+        dir_fd = layout.open_dir(os.fspath(self._root / agent_dir))
+        with _closing(dir_fd):
+            file = RunFile(layout.open_for_append(name, dir_fd, create=False)[0])
+        try:
+            file.heal()
+            file.append(_line(record))
+        finally:
+            file.close()
 
     def _agent_dirs(self) -> list[str]:
         try:
@@ -154,7 +172,7 @@ class RunStore:
         name = layout.sanitize(run_id) + layout.SUFFIX
         for agent_dir in self._agent_dirs():
             with self._reading(agent_dir, name) as fd:
-                if fd is not None:
+                if fd is not None and _is_of(fd, None, run_id):
                     return agent_dir
         return None
 
@@ -183,6 +201,22 @@ class RunStore:
                     summary = reader.scan(fd).summary()
                     if summary is not None:
                         yield name, summary
+
+
+def _is_of(fd: int, agent_id: str | None, run_id: str) -> bool:
+    """Tell whether the file is this run's: two ids may meet on one file, and are never mixed."""
+    started = reader.first_started(fd)
+    return started is None or (started.run_id == run_id and agent_id in (None, started.agent_id))
+
+
+def _check_ids(record: AnyRecord, agent_id: str, run_id: str) -> None:
+    """Raise ``NameConflictError`` for a ``started`` or ``ended`` of another run."""
+    value = msgspec.to_builtins(record)
+    if value["record"] not in ("started", "ended"):
+        return
+    for name, wanted in (("agent_id", agent_id), ("run_id", run_id)):
+        if value.get(name, wanted) != wanted:
+            raise layout.NameConflictError(f"a record of {name} {value[name]!r} is none of {name} {wanted!r}")
 
 
 def check_owner(fd: int, agent_id: str, run_id: str) -> None:

@@ -7,6 +7,7 @@ Of objects that came from Python, everything is left.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -38,15 +39,31 @@ def _may_be_too_deep(text: bytes) -> bool:
     return wire.bracket_depth(skeleton) > wire.MAX_DEPTH
 
 
+def too_big_a_number(text: bytes) -> bool:
+    """Tell whether valid JSON ``text`` holds a whole number that no double can hold: serde_json refuses it.
+
+    (msgspec reads whole numbers of any size, and refuses others out of range by itself.)  Such a number has 309
+    digits or more, so every 34th byte shows it: nine digits in a row.
+    """
+    if _DIGITS_IN_SAMPLE.search(text[::34]) is None:
+        return False
+    found = _WHOLE_NUMBER.findall(wire.without_strings(text))
+    return any(math.isinf(float(number)) for number in found)
+
+
+_DIGITS_IN_SAMPLE = re.compile(rb"[0-9]{9}")
+_WHOLE_NUMBER = re.compile(rb"(?<![0-9.eE+])-?([0-9]{309,})(?![0-9.eE])")
+
+
 def line(record: Any) -> bytes:
     """Return a record that came from Python as a line with its newline.
 
     Raises :class:`UnreadableError` for what a strict reader would refuse, a missing ``record`` included.
     """
-    value = msgspec.to_builtins(record)
-    if not isinstance(value, dict) or not isinstance(value.get("record"), str):
-        raise UnreadableError("a record is an object with a string `record` that names its kind")
     try:
+        value = msgspec.to_builtins(record)
+        if not isinstance(value, dict) or not isinstance(value.get("record"), str):
+            raise UnreadableError("a record is an object with a string `record` that names its kind")
         check_numbers(value)
         text = msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -55,6 +72,8 @@ def line(record: Any) -> bytes:
         raise UnreadableError("the record nests too deep; a strict reader stops at 127 levels") from None
     if too_deep(text):
         raise UnreadableError("the record nests too deep; a strict reader stops at 127 levels")
+    if too_big_a_number(text):
+        raise UnreadableError("a number is out of range; a strict reader stops at 1.8e308: record it as a string")
     return text + b"\n"
 
 
