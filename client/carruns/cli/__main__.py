@@ -1,0 +1,5 @@
+"""``python -m carruns.cli``: the same as ``carruns``."""
+
+from . import main
+
+main()

@@ -1,0 +1,146 @@
+"""The root command: finds the others by name and loads only the one that is asked for.
+
+Errors become exit codes here (``exits``); whatever else goes wrong is a defect and says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from carruns.version import VERSION
+
+from . import exits
+from .screen import warn
+from .settings import Settings, common_options, examples
+
+#: Section, then name, module (and the command's name in it), and what the help says in a line.
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Look": {
+        "list": ("list_runs:list_runs", "Runs, newest first."),
+        "show": ("show:show", "One run: its turns, their timing, how it ended."),
+    },
+    "Record": {
+        "exec": ("exec:exec_command", "Run a command as a run; its output, exit code and duration are kept."),
+    },
+    "Look after": {
+        "status": ("status:status", "Is the daemon up, and what is wrong if not."),
+        "service": ("service:service", "The systemd user units."),
+        "demo": ("demo:demo", "Several agents at once in a temporary car directory."),
+    },
+}
+_HOMES = {name: home for section in COMMANDS.values() for name, (home, _) in section.items()}
+
+
+class Root(click.Group):
+    """The group of all commands; a name that is none gets a suggestion."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the help."""
+        return list(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load the module of one command."""
+        home = _HOMES.get(cmd_name)
+        if home is None:
+            return None
+        module, _, name = home.partition(":")
+        return getattr(import_module(f"carruns.cli.{module}"), name)  # type: ignore[no-any-return]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; suggest one that is written alike."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], _HOMES, 1) if args else []
+            if not near or "Did you mean" in error.message:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections from the table, so that help loads no command."""
+        for title, commands in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
+
+
+@click.group(
+    cls=Root,
+    params=common_options(hidden=False),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        """
+carruns exec --agent me -- make test     record a command as a run
+carruns list --since 2h                  what ran lately
+carruns show 019a                        one run, by the beginning of its id
+"""
+    )
+    + "\n\nThe options above may also stand after the command.  `carruns COMMAND --help` says more about each.",
+)
+@click.version_option(VERSION, "--version", prog_name="carruns", message="%(prog)s %(version)s")
+@click.pass_context
+def root(context: click.Context) -> None:
+    """What did my agents do?  Runs as carrunsd keeps them."""
+    context.ensure_object(Settings)
+
+
+def run(argv: list[str]) -> int:
+    """Run the command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = root.main(argv, prog_name="carruns", standalone_mode=False, obj=Settings())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _pipe_closed()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return exits.INTERRUPTED
+    except click.ClickException as error:
+        return _said(error)
+    except OSError as error:
+        warn(f"{error}")
+        return exits.FAILURE
+    except Exception as error:
+        return _from_library(error)
+    return code if isinstance(code, int) else 0
+
+
+def _said(error: click.ClickException) -> int:
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    if isinstance(error, click.UsageError):
+        error.show()
+    else:
+        warn(error.format_message())
+    return error.exit_code
+
+
+def _from_library(error: Exception) -> int:
+    """Say what the library or the daemon said; a defect of ours keeps its traceback."""
+    from carruns import errors
+
+    if not isinstance(error, errors.CarrunsError):
+        raise error
+    warn(str(error))
+    if isinstance(error, errors.RunNotFound):
+        return exits.NO_SUCH_RUN
+    away = (errors.DaemonUnavailable, errors.ConnectionLost, errors.AnswerTimeout, errors.VersionMismatch)
+    return exits.UNAVAILABLE if isinstance(error, away) else exits.FAILURE
+
+
+def _pipe_closed() -> int:
+    """The reader has seen enough (``| head``): no message, and none from the interpreter's last flush."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exits.PIPE_CLOSED

@@ -1,0 +1,38 @@
+"""The exit codes, and the errors that carry them.  ``docs/cli.md`` lists them for scripts."""
+
+from __future__ import annotations
+
+import click
+
+FAILURE = 1
+NOTHING_FOUND = 1  # as grep(1)
+USAGE = 2  # click's
+NO_SUCH_RUN = 3
+AMBIGUOUS = 4
+UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: no daemon
+INTERRUPTED = 130  # 128 + SIGINT
+PIPE_CLOSED = 141  # 128 + SIGPIPE, as a program in C would end
+
+
+class Failure(click.ClickException):
+    """Something is wrong that the message names; the command ends with ``exit_code``."""
+
+    exit_code = FAILURE
+
+
+class NoSuchRun(Failure):
+    """No run has an id that begins so."""
+
+    exit_code = NO_SUCH_RUN
+
+
+class Ambiguous(Failure):
+    """Several runs could be meant."""
+
+    exit_code = AMBIGUOUS
+
+
+class NoDaemon(Failure):
+    """What was asked for needs a daemon, and none answers."""
+
+    exit_code = UNAVAILABLE

@@ -1,0 +1,102 @@
+"""Parameters that several commands have: runs, agents, times, sizes; how they are read and completed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from carruns.records import Record
+
+from . import clean, humane
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+    _Text = click.ParamType[str]
+    _Number = click.ParamType[int]
+else:  # generic for type checkers only, since click 8.4
+    _Text = _Number = click.ParamType
+
+
+class RunId(_Text):
+    """A run as the user names it; completes to ids, with the agent and the intent beside them."""
+
+    name = "run"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer the newest runs that begin so."""
+        return [
+            CompletionItem(run.run_id, help=clean.line(f"{run.agent_id}: {run.intent}")[:70])
+            for run in _quiet_runs(ctx)
+            if run.run_id.startswith(incomplete)
+        ][:50]
+
+
+class AgentId(_Text):
+    """An agent's id; completes to those in the store."""
+
+    name = "agent"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer the agents that begin so."""
+        names = dict.fromkeys(str(run.agent_id) for run in _quiet_runs(ctx))
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _quiet_runs(ctx: click.Context) -> list[Record]:
+    """Completion says nothing and breaks nothing."""
+    from .settings import Settings
+    from .source import open_source
+
+    try:
+        return open_source(ctx.ensure_object(Settings), quiet=True).runs()
+    except Exception:
+        return []
+
+
+class Instant(_Number):
+    """A time as people write it (``humane.parse_instant``), in nanoseconds since 1970."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the instant."""
+        try:
+            return value if isinstance(value, int) else humane.parse_instant(value, time.time_ns())
+        except (ValueError, OverflowError, OSError) as error:
+            self.fail(str(error), param, ctx)
+
+
+class Size(_Number):
+    """A size as people write it, in bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes."""
+        try:
+            return value if isinstance(value, int) else humane.parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def run_argument(**attrs: Any) -> Callable[[F], F]:
+    """Return the RUN argument as all commands have it."""
+    return click.argument("run", type=RunId(), metavar="RUN", **attrs)
+
+
+def agent_option(text: str = "Only this agent's runs.") -> Callable[[F], F]:
+    """Return ``--agent`` as reading commands have it."""
+    return click.option("--agent", "-a", type=AgentId(), metavar="AGENT", help=text)
+
+
+def time_options(command: F) -> F:
+    """Add ``--since`` and ``--until``."""
+    command = click.option("--until", type=Instant(), metavar="TIME", help="Begun before then.")(command)
+    return click.option(
+        "--since", type=Instant(), metavar="TIME", help="Begun since then: 2h, yesterday, 14:30, 2026-11-22."
+    )(command)

@@ -1,0 +1,95 @@
+"""What every command is told: where the car directory is, and how to print.  Also the options that say so."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carruns import paths
+
+from .screen import Screen
+
+if TYPE_CHECKING:
+    from carruns import Client
+
+
+class Settings:
+    """The global options as given; ``ctx.obj`` of every command."""
+
+    def __init__(self) -> None:
+        self.car_dir_option: str | None = None
+        self.socket_option: str | None = None
+        self.json = False
+        self.color: bool | None = None
+
+    @cached_property
+    def car_dir(self) -> Path:
+        """The car directory (SPEC section 1)."""
+        return paths.car_dir(self.car_dir_option)
+
+    @cached_property
+    def socket(self) -> Path:
+        """The daemon's socket (SPEC section 1)."""
+        return paths.socket_path(self.car_dir, self.socket_option)
+
+    @cached_property
+    def screen(self) -> Screen:
+        """Standard output."""
+        return Screen(color=self.color)
+
+    def client(self, *, autostart: bool | None = None, timeout: float = 10.0, strict: bool = False) -> Client:
+        """Return a client of this car directory's daemon."""
+        from carruns import Client
+
+        return Client(self.car_dir, self.socket_option, autostart=autostart, timeout=timeout, strict=strict)
+
+
+def _keep(name: str) -> Any:
+    def callback(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None:
+            setattr(context.ensure_object(Settings), name, value)
+
+    return callback
+
+
+def common_options(*, hidden: bool) -> list[click.Parameter]:
+    """Return the global options; commands take them too, hidden, so that they may stand anywhere."""
+    directory = click.Path(file_okay=False)
+    return [
+        click.Option(
+            ["--car-dir"], type=directory, metavar="DIR", expose_value=False, callback=_keep("car_dir_option"),
+            hidden=hidden, help="The car directory (default: $CAR_HOME, else ~/.car).",
+        ),
+        click.Option(
+            ["--socket"], metavar="PATH", expose_value=False, callback=_keep("socket_option"), hidden=hidden,
+            help="The daemon's socket (default: $CARRUNSD_SOCKET, else DIR/carrunsd.sock).",
+        ),
+        click.Option(
+            ["--json"], is_flag=True, default=None, expose_value=False, callback=_keep("json"),
+            help="Print one JSON object a line; docs/cli.md names the fields.",
+        ),
+        click.Option(
+            ["--color/--no-color"], default=None, expose_value=False, callback=_keep("color"), hidden=hidden,
+            help="Colours; by default on a terminal that has them and without NO_COLOR.",
+        ),
+    ]  # fmt: skip
+
+
+class Command(click.Command):
+    """A command that takes the global options too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {}).setdefault("help_option_names", ["-h", "--help"])
+        super().__init__(*args, **kwargs)
+        self.params.extend(common_options(hidden=True))
+
+
+pass_settings = click.make_pass_decorator(Settings, ensure=True)
+
+
+def examples(text: str) -> str:
+    """Return an epilog that click prints as it is."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in text.strip().split("\n"))

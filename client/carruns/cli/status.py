@@ -1,0 +1,152 @@
+"""``carruns status``: is the daemon up, how is it, and what is wrong if it is not."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from carruns import errors
+from carruns.paths import LOCK_NAME, SPOOL_NAME
+from carruns.version import VERSION
+
+from . import clean, exits, humane
+from .probe import State, probe
+from .screen import print_json
+from .settings import Command, Settings, examples, pass_settings
+
+_TIMEOUT = 3.0
+
+
+@click.command(
+    cls=Command,
+    epilog=examples(
+        """
+carruns status                       exit code 0 if the daemon is up, 69 if not
+carruns status --json | jq .open_runs
+"""
+    ),
+)
+@pass_settings
+def status(settings: Settings) -> int:
+    """Is the daemon up, and what is wrong if not."""
+    report = _report(settings)
+    if settings.json:
+        print_json(report)
+    else:
+        _print(settings, report)
+    return 0 if report["up"] else exits.UNAVAILABLE
+
+
+def _report(settings: Settings) -> dict[str, Any]:
+    found = probe(settings.socket)
+    report: dict[str, Any] = {
+        "up": False, "state": found.state.value, "message": found.text, "car_dir": str(settings.car_dir),
+        "socket": str(settings.socket), "client_version": VERSION, **_spool(settings),
+    }  # fmt: skip
+    if found.state is State.UP:
+        _ask(settings, report)
+    elif (pid := _lock_holder(settings)) and found.state in (State.NO_SOCKET, State.STALE):
+        report["lock_pid"] = pid
+        report["message"] += (
+            f"; but process {pid} holds {settings.car_dir / LOCK_NAME}: a daemon that listens elsewhere, or is "
+            "starting or stopping"
+        )
+    return report
+
+
+def _ask(settings: Settings, report: dict[str, Any]) -> None:
+    client = settings.client(autostart=False, timeout=_TIMEOUT)
+    try:
+        greeting, stats = client.handshake(), client.stats()
+    except errors.VersionMismatch as error:
+        report.update(state="other_version", message=str(error))
+    except errors.CarrunsError as error:
+        report.update(state="not_answering", message=f"something listens on {settings.socket}, but: {error}")
+    else:
+        daemon = {key: greeting.get(key) for key in ("version", "protocol_version", "pid", "limits")}
+        report.update(up=True, **daemon, **{key: value for key, value in stats.items() if key != "pid"})
+        report["daemon_car_dir"] = greeting.get("car_dir")
+
+
+def _spool(settings: Settings) -> dict[str, int]:
+    """Count what clients left for the next daemon."""
+    try:
+        with os.scandir(settings.car_dir / SPOOL_NAME) as entries:
+            sizes = [
+                entry.stat(follow_symlinks=False).st_size for entry in entries if entry.name.endswith(".jsonl")
+            ]
+    except OSError:
+        sizes = []
+    return {"spool_files": len(sizes), "spool_bytes": sum(sizes)}
+
+
+def _lock_holder(settings: Settings) -> int:
+    """Return the pid in the lock file if somebody holds the lock, else 0."""
+    import fcntl
+
+    try:
+        fd = os.open(settings.car_dir / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        # Shared, and for an instant: a daemon that starts right then sees the lock taken only if it is that quick.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(fd, 32, 0).strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(fd)
+    return 0
+
+
+def _print(settings: Settings, report: dict[str, Any]) -> None:
+    screen = settings.screen
+    if report["up"]:
+        head = screen.paint(screen.mark("●", "*") + " up", "green", "bold")
+        uptime = humane.duration(report.get("uptime", 0))
+        screen.print(f"{head}  carrunsd {clean.line(report['version'])}, process {report['pid']}, for {uptime}")
+    else:
+        head = screen.paint(screen.mark("○", "o") + " down", "red", "bold")
+        screen.print(f"{head}  {clean.line(report['message'])}")
+    rows = [("car dir", report["car_dir"]), ("socket", report["socket"]), *_counters(report)]
+    if report["spool_files"]:
+        waiting = f"{report['spool_files']} files, {humane.size(report['spool_bytes'])}, wait for "
+        rows.append(("spool", waiting + ("their clients" if report["up"] else "the next daemon")))
+    for name, value in rows:
+        screen.print(f"  {screen.paint(f'{name:<12}', 'dim')}{clean.line(value)}")
+    for text in _advice(report):
+        screen.print(f"  {screen.paint(text, 'yellow')}")
+
+
+def _counters(report: dict[str, Any]) -> list[tuple[str, str]]:
+    if not report["up"]:
+        return []
+    n = {key: humane.count(value) for key, value in report.items() if isinstance(value, int)}
+    return [
+        ("open runs", n["open_runs"]),
+        ("connections", f"{n['connections']} now, {n['accepted']} in all, {n['refused']} refused"),
+        ("written", f"{n['records']} records, {humane.size(report['bytes'])} in {n['batches']} batches"),
+        (
+            "synced",
+            f"{n['syncs']} times (fsync = {report['fsync']}), {humane.size(report['unsynced_bytes'])} not yet",
+        ),
+        ("requests", f"{n['requests']}, {n['errors']} answered with an error"),
+        ("events", f"{n['events']} sent, {n['events_dropped']} dropped for slow readers"),
+    ]
+
+
+def _advice(report: dict[str, Any]) -> list[str]:
+    out = []
+    if report["up"] and report.get("version") != VERSION:
+        out.append(f"the daemon is {report['version']}, this is {VERSION}: restart the daemon to have one version")
+    if report["up"] and report.get("sync_errors"):
+        out.append(f"{report['sync_errors']} syncs failed: look at the disk and at the daemon's log")
+    if (
+        not report["up"]
+        and report["state"] in (State.NO_SOCKET.value, State.STALE.value)
+        and "lock_pid" not in report
+    ):
+        out.append("the first client that records starts one; or: carrunsd, or: systemctl --user start carrunsd")
+    return out
