@@ -2,7 +2,8 @@
 
 A spool file holds requests as they would have come over the socket (``carruns.spool`` says how it is made).  Its
 client holds a lock on it while it lives and hands it over itself when it can; only files without such a lock are
-drained.  ``writer`` and ``seq`` make it safe to begin again after a crash in the middle.
+drained.  ``writer`` and ``seq`` make it safe to begin again after a crash in the middle, and what it held is on the
+device before the file goes.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Drainer:
         self._path = os.path.join(core.car_dir, SPOOL_NAME)
         self._mtime = -1
         self._again = False
+        self._complained: set[str] = set()
 
     def may_have_work(self) -> bool:
         """Tell whether the spool changed since it was last drained, or some file was still locked then."""
@@ -77,24 +79,30 @@ class Drainer:
             return True
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            await self._drain(directory, name, fd)
+            return await self._drain(directory, name, fd)
         except BlockingIOError:
             return False
         finally:
             os.close(fd)
-        return True
 
-    async def _drain(self, directory: int, name: str, fd: int) -> None:
+    async def _drain(self, directory: int, name: str, fd: int) -> bool:
+        """Return false where the store would not take it now: it stays, and is tried again."""
         sender = _Sender(self._core)
         try:
             for _, block in reader.read_blocks(fd):
                 await self._apply(sender, block)
             await sender.settled()
+            if not sender.unstored:
+                sender.sync()
+                await sender.settled()
         finally:
             self._core.detach_all(sender)
         if sender.unstored:
-            log.error("spool file %r stays: the store refused %d of its lines", name, sender.unstored)
-            return
+            if name not in self._complained:
+                self._complained.add(name)
+                log.error("spool file %r stays: the store refused %d of its lines", name, sender.unstored)
+            return False
+        self._complained.discard(name)
         if sender.refused:
             kept = f"{name}.refused"
             log.error("%d lines of spool file %r were refused; it is kept as %r", sender.refused, name, kept)
@@ -103,6 +111,7 @@ class Drainer:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=directory)
         log.info("drained spool file %r: %d requests", name, sender.done)
+        return True
 
     async def _apply(self, sender: _Sender, block: bytes) -> None:
         if not block.endswith(b"\n"):
@@ -139,6 +148,11 @@ class _Sender:
         if waiting is not None:
             await waiting
 
+    def sync(self) -> None:
+        """Have all of it on the device before its file goes: it was written down longer than a second ago."""
+        for run in self.runs:
+            self._core.appender.put(run, (), self.outbox.ticket(0), b"{}", durable=True)
+
     def _answered(self, data: bytes) -> None:
         for line in data.split(b"\n")[:-1]:
             answer: Any = msgspec.json.decode(line)
@@ -148,7 +162,7 @@ class _Sender:
             elif error is not None or answer["result"].get("ok") is False:
                 log.warning("a spooled request was refused: %s", error or answer["result"]["dropped"])
                 self.refused += 1
-            else:
+            elif answer["result"]:
                 self.done += 1
 
     async def settled(self) -> None:
