@@ -1,9 +1,10 @@
 """The asynchronous client: the same steps as the synchronous one, waiting through anyio (asyncio, uvloop, trio).
 
-Theory of operation.  Steps (see ``engine``) run between two awaits, so nothing else needs a lock.  Recording a turn
-awaits only when the kernel's buffer is full or the daemon is away.  One task at a time waits for the socket to be
-readable, one for it to be writable, the others to be told that something changed.  A cancelled call leaves nothing
-half done: its steps are closed, which shelves what was not sent.  Use one client in one event loop at a time.
+Theory of operation.  Steps (see ``engine``) run between two awaits, so nothing else needs a lock.  Recording
+a turn awaits only when the kernel's buffer is full or the daemon is away.  One task at a time waits for the
+socket to be readable, one for it to be writable, the others to be told that something changed.  A cancelled
+call leaves nothing half done: its steps are closed, which shelves what was not sent.  Use one client in one
+event loop at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 import anyio
 
-from . import calls, coerce, errors, wire
+from . import calls, coerce, wire
 from .calls import Call, Instant
 from .core import DEFAULT_SPOOL_BYTES, PLAIN_TURN, Core, RunBase, watch_over
 from .engine import Engine, Steps, Wait
@@ -55,7 +56,7 @@ class AsyncDriver:
             while True:
                 await self._wait(next(steps))
         except StopIteration as done:
-            return cast(T, done.value)
+            return cast("T", done.value)
         finally:
             steps.close()
             self._tell()
@@ -101,8 +102,8 @@ class AsyncDriver:
 class AsyncRun(RunBase):
     """One run of an agent: record turns, then say how it ended.
 
-    A context manager: an exception ends the run as ``failure``, nothing said as ``done``.  Safe to use from any
-    number of tasks.  Nothing here raises because of the daemon, unless the client is ``strict``.
+    A context manager: an exception ends the run as ``failure``, nothing said as ``done``.  Safe to use from
+    any number of tasks.  Nothing here raises because of the daemon, unless the client is ``strict``.
     """
 
     def __init__(self, client: AsyncClient, session: Session, *, turns_before: int = 0) -> None:
@@ -113,9 +114,9 @@ class AsyncRun(RunBase):
     async def turn(self, **fields: Unpack[TurnFields]) -> None:
         """Record one turn: encode it and hand it to the kernel, in microseconds.
 
-        When this returns, the turn reaches the daemon even if this process is killed on the next instruction; with
-        no daemon it is in the spool file.  What JSON cannot hold is bent until it fits.  ``strict`` clients raise
-        ``NotStored`` or ``ValueError`` instead.
+        When this returns, the turn reaches the daemon even if this process is killed on the next instruction;
+        with no daemon it is in the spool file.  What JSON cannot hold is bent until it fits.  ``strict``
+        clients raise ``NotStored`` or ``ValueError`` instead.
         """
         try:
             turn = _encode(fields)
@@ -171,8 +172,8 @@ class AsyncRun(RunBase):
     async def flush(self, *, durable: bool = False) -> Delivery:
         """Wait for the daemon's word on all turns so far, and say where they are.
 
-        ``durable`` asks that they are on the device.  Takes up to the client's ``timeout`` while the daemon works,
-        what is left of the ``budget`` if there is none.
+        ``durable`` asks that they are on the device.  Takes up to the client's ``timeout`` while the daemon
+        works, what is left of the ``budget`` if there is none.
         """
         return await self._driver.run(self._core.desk.flush(self._session, durable=durable))
 
@@ -287,11 +288,12 @@ class Beginning:
 class AsyncClient:
     """The daemon's client for programs with an event loop, asyncio (uvloop too) or trio.
 
-    ``car_dir`` and ``socket`` are found as SPEC section 1 says.  ``autostart``: start a daemon if none answers
-    (``None``: unless ``CARRUNS_AUTOSTART=0``).  ``timeout``: seconds a question may take.  ``budget``: seconds that
-    an outage of the daemon may cost the agent in all, over however many calls.  ``strict``: raise ``NotStored``
-    instead of spooling, ``ValueError`` instead of bending.  ``durable``: ``flush`` and the end of a run wait for the
-    device.  ``spool_max_bytes`` bounds what is kept on disk while there is no daemon.
+    ``car_dir`` and ``socket`` are found as SPEC section 1 says.  ``autostart``: start a daemon if none
+    answers (``None``: unless ``CARRUNS_AUTOSTART=0``).  ``timeout``: seconds a question may take.
+    ``budget``: seconds that an outage of the daemon may cost the agent in all, over however many calls.
+    ``strict``: raise ``NotStored`` instead of spooling, ``ValueError`` instead of bending.  ``durable``:
+    ``flush`` and the end of a run wait for the device.  ``spool_max_bytes`` bounds what is kept on disk while
+    there is no daemon.
 
     Connects when it is first used.  A context manager, but need not be one.
     """
@@ -345,8 +347,8 @@ class AsyncClient:
 
         It is a run of ``agent``, whose name is its id too unless ``agent_id`` is given.
 
-        ``run_id`` makes beginning idempotent: the same id again goes on with the same run.  ``detached`` runs may be
-        without a connection for long.  Raises what the daemon says where the fault is the caller's
+        ``run_id`` makes beginning idempotent: the same id again goes on with the same run.  ``detached`` runs
+        may be without a connection for long.  Raises what the daemon says where the fault is the caller's
         (``Conflict``, ``InvalidCall``); without a daemon the run begins in the spool.
         """
         details = {
@@ -375,7 +377,7 @@ class AsyncClient:
         return [self._core.desk.delivery(session) for session in sessions]
 
     async def close(self) -> None:
-        """Hand over what is not yet stored, spool the rest, and close the connection.  Runs are not ended by this."""
+        """Hand over what is not yet stored, spool the rest, close the connection.  Runs are not ended by this."""
         try:
             await self._driver.run(self._core.desk.settle_all())
         finally:
@@ -406,19 +408,23 @@ class AsyncClient:
 
     # --- questions ------------------------------------------------------------------------------------------
 
-    async def _ask(self, call: Call[T], timeout: float | None = None) -> T:
-        return await self._driver.run(self._engine.query(call, timeout))
+    async def _ask(self, call: Call[T]) -> T:
+        return await self._driver.run(self._engine.query(call))
 
     async def call(
-        self, method: str, params: dict[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        method: str,
+        params: dict[str, Any] | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  the clock runs in the steps, as for the sync client
     ) -> Any:
         """Ask any method of the wire and return its result.
 
         This and every question below waits up to ``timeout`` seconds and raises ``DaemonUnavailable``,
-        ``ConnectionLost``, ``AnswerTimeout``, ``VersionMismatch``, or the daemon's error (``carruns.errors``).
-        Questions that change nothing are asked again once if the connection is lost.
+        ``ConnectionLost``, ``AnswerTimeout``, ``VersionMismatch``, or the daemon's error
+        (``carruns.errors``). Questions that change nothing are asked again once if the connection is lost.
         """
-        return await self._ask(calls.call(method, params), timeout)
+        return await self._driver.run(self._engine.query(calls.call(method, params), timeout))
 
     async def handshake(self) -> Record:
         """Who the daemon is, what it can do and its limits."""
@@ -458,9 +464,7 @@ class AsyncClient:
             builder.add(await self._ask(call))
         return builder.trace
 
-    async def iter_trace(
-        self, run_id: str, agent_id: str | None = None, cursor: int = 0
-    ) -> AsyncIterator[Record]:
+    async def iter_trace(self, run_id: str, agent_id: str | None = None, cursor: int = 0) -> AsyncIterator[Record]:
         """The records of a run from ``cursor`` on, a page at a time.  Raises ``RunNotFound``."""
         builder = calls.TraceBuilder(run_id, agent_id, cursor)
         while (call := builder.next_call()) is not None:
@@ -484,9 +488,7 @@ class AsyncClient:
 
     async def flush_run(self, run_id: str, writer: str | None = None, *, durable: bool = False) -> Record:
         """``runs.flush``: how far a writer of a run is stored."""
-        return await self._ask(
-            calls.record("runs.flush", run_id=run_id, writer=writer, durable=durable or None)
-        )
+        return await self._ask(calls.record("runs.flush", run_id=run_id, writer=writer, durable=durable or None))
 
     async def complete(self, run_id: str, outcome: dict[str, Any]) -> Record:
         """``runs.complete`` for any run."""

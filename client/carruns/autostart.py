@@ -1,8 +1,9 @@
 """Start a daemon where none answers: detached from the agent, only one of many racing clients doing it.
 
-The daemon gets its own session and process group, ``/dev/null`` for input and output and ``carrunsd.log`` for what it
-says; it is a grandchild, so that the agent neither has to reap it nor sees it in ``os.wait()``.  Where the systemd
-user unit is installed and the places are the default ones, the user manager starts it instead.
+The daemon gets its own session and process group, ``/dev/null`` for input and output and ``carrunsd.log`` for
+what it says; it is a grandchild, so that the agent neither has to reap it nor sees it in ``os.wait()``.
+Where the systemd user unit is installed and the places are the default ones, the user manager starts it
+instead.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ class Autostart:
     def _launch(self, command: list[str], lock: int) -> None:
         """Run the command as a grandchild.  It holds a pipe's end that tells when it ends.
 
-        The start lock goes with ``sh``'s child for a moment only: racing clients find the socket soon, and a second
-        daemon ends by itself at ``carrunsd.lock``.
+        The start lock goes with ``sh``'s child for a moment only: racing clients find the socket soon, and a
+        second daemon ends by itself at ``carrunsd.lock``.
         """
         import subprocess
 
@@ -144,9 +145,7 @@ def _unit_installed(car_dir: Path) -> bool:
 def starter(car_dir: Path, socket: Path, autostart: bool | None) -> Autostart | None:
     """Return what starts daemons, ``None`` where that is turned off (``CARRUNS_AUTOSTART=0``)."""
     wanted = (
-        os.environ.get("CARRUNS_AUTOSTART", "1") not in ("0", "false", "no")
-        if autostart is None
-        else autostart
+        os.environ.get("CARRUNS_AUTOSTART", "1") not in ("0", "false", "no") if autostart is None else autostart
     )
     if not wanted:
         return None

@@ -24,9 +24,9 @@ Instant = str | datetime | float | int
 #: Methods that change nothing, or nothing the second time.
 SAFE = frozenset(
     (
-        "server.handshake", "server.ping", "server.stats", "runs.flush", "runs.list", "runs.agents", "runs.get_trace",
-        "runs.agent_for_run", "runs.subscribe", "runs.unsubscribe", "runs.watch", "runs.unwatch", "runs.resume",
-        "runs.gc", "runs.adopt_orphans", "runs.complete", "runs.abandon",
+        "server.handshake", "server.ping", "server.stats", "runs.flush", "runs.list", "runs.agents",
+        "runs.get_trace", "runs.agent_for_run", "runs.subscribe", "runs.unsubscribe", "runs.watch",
+        "runs.unwatch", "runs.resume", "runs.gc", "runs.adopt_orphans", "runs.complete", "runs.abandon",
     )
 )  # fmt: skip
 
@@ -208,8 +208,7 @@ def instant(moment: Instant | None) -> str | None:
 def evidence_items(evidence: Sequence[Any]) -> list[Any]:
     """Return evidence as the wire has it; a bare text becomes an item of kind ``note``."""
     return [
-        {"kind": "note", "description": item, "data": None} if isinstance(item, str) else item
-        for item in evidence
+        {"kind": "note", "description": item, "data": None} if isinstance(item, str) else item for item in evidence
     ]
 
 

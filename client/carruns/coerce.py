@@ -1,7 +1,7 @@
 """Make JSON of anything: the encoder of turns, and the slow path for what JSON cannot hold.  Pure.
 
-The fast path is one call of a msgspec encoder.  Only what that refuses, or what might nest too deep for a strict
-reader, is walked in Python: a turn is never refused for what is in it, it is bent until it fits.
+The fast path is one call of a msgspec encoder.  Only what that refuses, or what might nest too deep for a
+strict reader, is walked in Python: a turn is never refused for what is in it, it is bent until it fits.
 """
 
 from __future__ import annotations

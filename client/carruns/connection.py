@@ -1,10 +1,10 @@
 """One socket's life, seen from the client: request ids out, bytes in, events out.  No I/O, no clock.
 
-Theory of operation.  A connection is born with its id counter at 1.  :meth:`Connection.request` returns the bytes
-to send and the id to wait for.  :meth:`Connection.receive` takes what the socket gave, in any portions, and
-returns what the daemon said: an :class:`Answer` for each id, a :class:`Notification` for what came unasked, and
-:class:`Garbage` for a line that is neither.  Results stay undecoded (``Raw``): whoever asked knows their type.
-A line that cannot be read never hides the ones around it.
+Theory of operation.  A connection is born with its id counter at 1.  :meth:`Connection.request` returns the
+bytes to send and the id to wait for.  :meth:`Connection.receive` takes what the socket gave, in any portions,
+and returns what the daemon said: an :class:`Answer` for each id, a :class:`Notification` for what came
+unasked, and :class:`Garbage` for a line that is neither.  Results stay undecoded (``Raw``): whoever asked
+knows their type. A line that cannot be read never hides the ones around it.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ Event = Union[Answer, Notification, Garbage]
 
 class _Message(Struct, gc=False):
     id: Any = None
-    result: Raw = Raw(b"")  # noqa: RUF009  immutable
+    result: Raw = Raw(b"")
     error: Any = None
     method: str = ""
-    params: Raw = Raw(b"")  # noqa: RUF009  immutable
+    params: Raw = Raw(b"")
 
 
 _decoder = msgspec.json.Decoder(_Message)

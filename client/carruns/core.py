@@ -10,7 +10,6 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,7 +21,6 @@ from .engine import Engine
 from .ids import uuid7
 from .link import Link
 from .session import Session
-
 
 DEFAULT_SPOOL_BYTES = 64 << 20
 

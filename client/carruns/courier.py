@@ -1,9 +1,10 @@
 """Bring the turns of all runs to the daemon, each exactly once and in order.
 
-Theory of operation.  The courier moves every :class:`~carruns.session.Session` through its phases (the table is
-there) on the engine's link: open it, send what the daemon lacks, ask now and then how far it has come, and find out
-what became of a turn that it did not take.  It never waits and never raises: it does what can be done now, and the
-answers that come later move it on.  What an agent calls, and what happens when nothing can be sent, is in ``desk``.
+Theory of operation.  The courier moves every :class:`~carruns.session.Session` through its phases (the table
+is there) on the engine's link: open it, send what the daemon lacks, ask now and then how far it has come, and
+find out what became of a turn that it did not take.  It never waits and never raises: it does what can be
+done now, and the answers that come later move it on.  What an agent calls, and what happens when nothing can
+be sent, is in ``desk``.
 """
 
 from __future__ import annotations
@@ -94,11 +95,7 @@ class Courier:
         error = answer.error
         if error is None:
             self._resumed(session, calls.resumed(answer.result))
-        elif (
-            isinstance(error, errors.RunNotFound)
-            and session.start is not None
-            and session.checks < _MOST_CHECKS
-        ):
+        elif isinstance(error, errors.RunNotFound) and session.start is not None and session.checks < _MOST_CHECKS:
             session.checks += 1
             session.started = False  # the start was lost with the daemon's disk: make the run again
             self.open(session)
@@ -124,9 +121,7 @@ class Courier:
 
     def _rebase(self, session: Session, acked: int) -> None:
         lines = self._spooled_lines(session)
-        log.warning(
-            "run %s: the daemon lost turns that it had acknowledged; a gap is recorded", session.run_id
-        )
+        log.warning("run %s: the daemon lost turns that it had acknowledged; a gap is recorded", session.run_id)
         session.rebase(self.new_id(), acked, lines)
         self.clear_spool(session)
 
@@ -269,18 +264,14 @@ class Courier:
         elif verdict.dropped == "turn_too_large":
             self._replace(session, seq, line, "turn_too_large")
         elif verdict.dropped == "run_turn_limit":
-            self.give_up(
-                session, "run_turn_limit", errors.TooLarge("the run has as many turns as it may have")
-            )
+            self.give_up(session, "run_turn_limit", errors.TooLarge("the run has as many turns as it may have"))
         elif verdict.dropped == "out_of_order":
             self._start_over(session)
         else:  # run_terminal, run_not_found: resuming tells which, and reopens or makes it
             self.down(session)
             self.open(session)
 
-    def _not_taken(
-        self, session: Session, error: errors.RemoteError, seq: int = -1, line: bytes = b""
-    ) -> None:
+    def _not_taken(self, session: Session, error: errors.RemoteError, seq: int = -1, line: bytes = b"") -> None:
         if isinstance(error, errors.RunNotFound | errors.RunTerminal):
             self.down(session)
             self.open(session)
@@ -335,9 +326,7 @@ class Courier:
         self.close(session, reason)
         if not session.warned and (spooled or pending):
             session.warned = True
-            log.warning(
-                "run %s takes no more turns (%s): %d dropped", session.run_id, reason, session.dropped
-            )
+            log.warning("run %s takes no more turns (%s): %d dropped", session.run_id, reason, session.dropped)
 
     def close(self, session: Session, reason: str) -> None:
         """The session is over: forget it."""

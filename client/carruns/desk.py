@@ -1,10 +1,10 @@
 """What an agent calls, and what becomes of a turn when nothing can be sent.
 
-Theory of operation.  A call takes the turn into its session, lets the courier bring the session to LIVE within
-what an outage may still cost, and if that fails *shelves* it: everything that is in memory only goes to the run's
-spool file.  What the disk refuses too stays in memory within the window; what is beyond that is dropped and counted,
-and a gap turn tells the trace.  Shelving does not wait, so it also happens when the call is cancelled.
-Nothing here raises because of the daemon or the disk unless ``strict`` asks for it.
+Theory of operation.  A call takes the turn into its session, lets the courier bring the session to LIVE
+within what an outage may still cost, and if that fails *shelves* it: everything that is in memory only goes
+to the run's spool file.  What the disk refuses too stays in memory within the window; what is beyond that is
+dropped and counted, and a gap turn tells the trace.  Shelving does not wait, so it also happens when the call
+is cancelled. Nothing here raises because of the daemon or the disk unless ``strict`` asks for it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Desk:
             raise errors.NotStored(f"the run takes no more turns: {session.over}")
 
     def _refuse(self, session: Session, seq: int) -> None:
-        """Strict: a turn that was sent to nobody is taken back; one that may have arrived stays, flush will tell."""
+        """Strict: a turn that was sent to nobody is taken back; one that may have arrived stays until a flush."""
         if seq == session.next_seq - 1 > session.sent and session.unacked:
             session.untake()
             raise errors.NotStored(f"the turn was not stored: {session.refusal or self.engine.problem}")
@@ -256,9 +256,7 @@ class Desk:
                 replies.append(self.engine.ask(method, params, lambda answer: self._on_end(session, answer)))
 
         return (
-            yield from self.engine.strive(
-                lambda: session.phase is Phase.OVER, self._patience(session), advance
-            )
+            yield from self.engine.strive(lambda: session.phase is Phase.OVER, self._patience(session), advance)
         )
 
     def _on_end(self, session: Session, answer: Answer) -> None:

@@ -1,10 +1,11 @@
 """The life of a client's link: find the daemon, greet it, ask, read answers, notice that it is gone.
 
-Theory of operation.  Everything that may take time is a generator of *steps*: it does what can be done at once,
-yields a :class:`Wait`, and looks again.  The shells (``sync``, ``aio``) run the steps and do the waiting, so that
-this logic exists once.  Between two yields nothing else runs (a lock, or the one thread of an event loop, sees to
-it); after a yield anything may have changed, and is looked at again.  A generator may be closed at any yield:
-no half-done state survives it, because what is half done is on the link, not in the generator.
+Theory of operation.  Everything that may take time is a generator of *steps*: it does what can be done at
+once, yields a :class:`Wait`, and looks again.  The shells (``sync``, ``aio``) run the steps and do the
+waiting, so that this logic exists once.  Between two yields nothing else runs (a lock, or the one thread of
+an event loop, sees to it); after a yield anything may have changed, and is looked at again.  A generator may
+be closed at any yield: no half-done state survives it, because what is half done is on the link, not in the
+generator.
 
 Sockets, the clock and the starting of daemons are given, not imported.
 """
@@ -301,8 +302,8 @@ class Engine:
     ) -> Steps[bool]:
         """Take steps until ``goal()`` or until ``deadline(now)`` has passed; tell which.
 
-        ``advance`` does what can be done now towards the goal.  ``eager`` tries to connect once even where the pause
-        between tries has not passed.  Time spent without a greeted daemon is charged to the outage.
+        ``advance`` does what can be done now towards the goal.  ``eager`` tries to connect once even where
+        the pause between tries has not passed.  Time spent without a greeted daemon is charged to the outage.
         """
         look = _LOOK
         while True:
@@ -352,8 +353,8 @@ class Engine:
     def query(self, call: calls.Call[T], timeout: float | None = None) -> Steps[T]:
         """Ask, wait, and return the parsed answer; a safe question is asked again once if the link is lost.
 
-        Raises ``DaemonUnavailable``, ``ConnectionLost``, ``AnswerTimeout``, ``VersionMismatch`` or what the daemon
-        answered.
+        Raises ``DaemonUnavailable``, ``ConnectionLost``, ``AnswerTimeout``, ``VersionMismatch`` or what the
+        daemon answered.
         """
         until = self.clock() + (self.timeout if timeout is None else timeout)
         for tries_left in (1, 0):

@@ -1,10 +1,11 @@
 """Follow a run, or all open ones, as it happens: no record missed, none twice, over restarts of the daemon.  Pure.
 
-Theory of operation.  A follower has an engine, and so a connection, of its own.  Its ``position`` is the cursor
-(lines of the run's file) after the last record it handed out.  An event right behind the position is handed out; one
-further on shows that the daemon left some out for us, being slow, and those are fetched with ``runs.get_trace``;
-one at or before it was seen already.  After a lost connection it subscribes again and fetches what came meanwhile.
-Where the last events are the ones left out, none follows to show it: so after a flood the trace is looked at.
+Theory of operation.  A follower has an engine, and so a connection, of its own.  Its ``position`` is the
+cursor (lines of the run's file) after the last record it handed out.  An event right behind the position is
+handed out; one further on shows that the daemon left some out for us, being slow, and those are fetched with
+``runs.get_trace``; one at or before it was seen already.  After a lost connection it subscribes again and
+fetches what came meanwhile. Where the last events are the ones left out, none follows to show it: so after a
+flood the trace is looked at.
 """
 
 from __future__ import annotations
@@ -73,9 +74,7 @@ class Follower:
             return None
         self._arrivals.clear()
         method, params = self._question()
-        answer = yield from engine.query(
-            calls.Call(method, calls.encode_params(params), _as_it_is, safe=True)
-        )
+        answer = yield from engine.query(calls.Call(method, calls.encode_params(params), _as_it_is, safe=True))
         self._subscribed_on = engine.link
         return answer
 
@@ -146,7 +145,7 @@ class RunFollower(Follower):
             self._over = True
 
     def _replay(self, snapshot: _Snapshot) -> None:
-        """Hand out the turns so far; their cursors count back from the end, where only ``started`` is before them."""
+        """Hand out the turns so far; their cursors count back from the end: only ``started`` is before them."""
         turns = snapshot.turns_so_far
         first = snapshot.cursor - len(turns) - (snapshot.status != "in_progress")
         for number, turn in enumerate(turns, start=1):
@@ -174,9 +173,7 @@ class RunFollower(Follower):
                 return
             first = page.cursor - len(page.records)
             for number, raw in enumerate(page.records, start=1):
-                self._ready.append(
-                    Event(Record(msgspec.json.decode(raw)), max(at + 1, first + number), status)
-                )
+                self._ready.append(Event(Record(msgspec.json.decode(raw)), max(at + 1, first + number), status))
             at = page.cursor
         self.position = max(self.position, at) if not self._ready else self.position
 
@@ -219,9 +216,10 @@ class Watcher(Follower):
         return "runs.watch", {"agent_id": self._agent_id}
 
     def next(self) -> Steps[Record | None]:
-        """Wait for the next event, ``None`` once this is closed.  The runs that are open come first, as ``{"event": "open", ...}``.
+        """Wait for the next event, ``None`` once this is closed.
 
-        After a restart of the daemon they come again: what happened in between is in their traces.
+        The runs that are open come first, as ``{"event": "open", ...}``.  After a restart of the
+        daemon they come again: what happened in between is in their traces.
         """
         while True:
             if self._ready:

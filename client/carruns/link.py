@@ -7,6 +7,7 @@ interleaved with another.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -91,10 +92,8 @@ class Link:
         self._closing = True
         self.rest = b""
         if wake:
-            try:
+            with contextlib.suppress(OSError):  # the other side may have been faster
                 self.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the other side was faster
         if not self._watchers or not wake:
             self.sock.close()
 

@@ -1,10 +1,10 @@
 """How much an outage may cost the agent, and when to look for the daemon again.  Pure: the caller brings the clock.
 
-Theory of operation.  All times are seconds of one monotonic clock.  The *budget* is what an outage may cost in all,
-over every call made during it.  Waiting spends it.  While the daemon is away nothing refills it; once it is back
-5 % of the time that passes does, so that a daemon that keeps dying cannot cost an agent more than that share.
-Tries to connect are spaced from 50 ms, doubling to 2 s, once the budget is gone; while there is some left, whoever
-waits looks every few milliseconds.
+Theory of operation.  All times are seconds of one monotonic clock.  The *budget* is what an outage may cost
+in all, over every call made during it.  Waiting spends it.  While the daemon is away nothing refills it; once
+it is back 5 % of the time that passes does, so that a daemon that keeps dying cannot cost an agent more than
+that share. Tries to connect are spaced from 50 ms, doubling to 2 s, once the budget is gone; while there is
+some left, whoever waits looks every few milliseconds.
 """
 
 from __future__ import annotations

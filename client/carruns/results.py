@@ -20,9 +20,9 @@ class Delivery(NamedTuple):
     """Where the turns of a run are, as far as is known for certain.
 
     ``stored``: the daemon said so.  ``spooled``: in a file from which the next daemon, or this client once it
-    reconnects, delivers them.  ``dropped``: gone; the trace says how many.  ``pending``: handed to the kernel or kept
-    in memory, not confirmed.  ``end`` is where the outcome is, ``""`` if none was given yet; ``reason`` says what
-    went wrong last, ``""`` if nothing did.
+    reconnects, delivers them.  ``dropped``: gone; the trace says how many.  ``pending``: handed to the kernel
+    or kept in memory, not confirmed.  ``end`` is where the outcome is, ``""`` if none was given yet;
+    ``reason`` says what went wrong last, ``""`` if nothing did.
     """
 
     stored: int
@@ -52,7 +52,8 @@ _record: Decoder[dict[str, Any]] = Decoder(dict[str, Any])
 class Trace(Sequence[Record]):
     """The records of one run, in order.  Kept as the bytes that came; each is decoded when it is looked at.
 
-    ``skipped`` counts lines of the file that could not be read; ``cursor`` is the position after the last record.
+    ``skipped`` counts lines of the file that could not be read; ``cursor`` is the position after the last
+    record.
     """
 
     __slots__ = ("_lines", "agent_id", "cursor", "run_id", "skipped")

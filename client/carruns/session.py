@@ -1,15 +1,16 @@
 """One run's sender: which turns it numbered, which the daemon has, which wait where.  No I/O, no clock.
 
-Theory of operation.  A *writer* numbers the turns of one run from 0 with no gaps (SPEC section 4).  Every turn
-taken is one encoded line with its number in it, and is at any moment in exactly one of these places:
+Theory of operation.  A *writer* numbers the turns of one run from 0 with no gaps (SPEC section 4).  Every
+turn taken is one encoded line with its number in it, and is at any moment in exactly one of these places:
 
     0 .. acked              stored: the daemon said so
     acked+1 .. spooled      in this run's spool file (none if spooled <= acked)
     base .. next_seq-1      in ``unacked``, in memory; also in the kernel if the session is live
 
-What the daemon lost or refused is seen as ``acked`` not advancing, and sent again from there; it skips what it has
-already, so sending twice is never wrong and losing one is always seen.  A turn that nobody could keep uses no
-number: it is *owed*, and the next turn that can be delivered is preceded by a gap turn that says how many.
+What the daemon lost or refused is seen as ``acked`` not advancing, and sent again from there; it skips what
+it has already, so sending twice is never wrong and losing one is always seen.  A turn that nobody could keep
+uses no number: it is *owed*, and the next turn that can be delivered is preceded by a gap turn that says how
+many.
 
 ``phase`` moves like this (the courier moves it):
 
@@ -124,8 +125,9 @@ class Session:
     def take(self, turn: bytes) -> bytes:
         """Number an encoded turn and keep its line until it is acknowledged or spooled; return the line.
 
-        A signal handler may take a turn in the middle of this, in a call or where a number is formatted: then we
-        number anew.  Between the comparison and the keeping no handler can run, so numbers and lines stay in step.
+        A signal handler may take a turn in the middle of this, in a call or where a number is formatted: then
+        we number anew.  Between the comparison and the keeping no handler can run, so numbers and lines stay
+        in step.
         """
         while True:
             seq = self.next_seq
@@ -201,8 +203,8 @@ class Session:
     def rebase(self, writer: str, acked: int, spooled: Iterable[bytes], lost: int = 0) -> None:
         """Go on under a new name: the daemon has lost what it had acknowledged (``acked`` is what is left).
 
-        ``spooled`` are the lines of the spool file after the old ``acked``; all of them are in memory afterwards.
-        ``lost`` counts those among them that are lost as well.
+        ``spooled`` are the lines of the spool file after the old ``acked``; all of them are in memory
+        afterwards. ``lost`` counts those among them that are lost as well.
         """
         forgotten = max(0, self.acked - acked)
         gaps, had = set(self.gaps), self.next_seq - 1

@@ -1,9 +1,9 @@
 """Where the turns of one run go while there is no daemon: a file that the next daemon drains.
 
-``<car dir>/spool/<uuid7>.jsonl``, one file a sender, 0600 in a directory of ours with 0700, held with flock while the
-sender lives: whoever gets the lock may drain the file and unlink it.  Its lines are the requests as they would go
-over the socket, whole lines only: a write that falls short is cut back.  Nothing is followed: a link or a FIFO in
-the way, or another user's directory, means that there is no spool.
+``<car dir>/spool/<uuid7>.jsonl``, one file a sender, 0600 in a directory of ours with 0700, held with flock
+while the sender lives: whoever gets the lock may drain the file and unlink it.  Its lines are the requests as
+they would go over the socket, whole lines only: a write that falls short is cut back.  Nothing is followed: a
+link or a FIFO in the way, or another user's directory, means that there is no spool.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS = 5
 
 
-class SpoolFull(OSError):
+class SpoolFullError(OSError):
     """The spool of this client has reached its bound."""
 
 
@@ -56,9 +56,9 @@ class SpoolFile:
         raise BlockingIOError("a daemon drains every spool file as soon as it is made")
 
     def append(self, data: bytes) -> None:
-        """Add whole lines; raises ``SpoolFull`` at the bound, and what the disk says."""
+        """Add whole lines; raises ``SpoolFullError`` at the bound, and what the disk says."""
         if self._room.used + len(data) > self._room.limit:
-            raise SpoolFull(f"the spool holds {self._room.used} bytes; its bound is {self._room.limit}")
+            raise SpoolFullError(f"the spool holds {self._room.used} bytes; its bound is {self._room.limit}")
         if os.fstat(self._fd).st_nlink == 0:
             raise FileNotFoundError("the spool file was removed")
         try:

@@ -1,9 +1,9 @@
 """The synchronous client: a lock, ``poll``, and nothing running in the background.
 
-Theory of operation.  The engine's and the desk's steps (see ``engine``) run under one lock.  Where they wait, the
-lock is let go; one waiting thread at a time polls the socket for reading, the others wait to be told that something
-changed, so that no answer wakes the wrong thread only.  Whoever reads hands every answer to its owner.  The lock is
-re-entrant: a signal handler that records a turn in the middle of one must not hang.
+Theory of operation.  The engine's and the desk's steps (see ``engine``) run under one lock.  Where they wait,
+the lock is let go; one waiting thread at a time polls the socket for reading, the others wait to be told that
+something changed, so that no answer wakes the wrong thread only.  Whoever reads hands every answer to its
+owner.  The lock is re-entrant: a signal handler that records a turn in the middle of one must not hang.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
-
-from . import calls, coerce, errors, wire
+from . import calls, coerce, wire
 from .calls import Call, Instant
 from .core import DEFAULT_SPOOL_BYTES, PLAIN_TURN, Core, RunBase, watch_over
 from .engine import Engine, Steps, Wait
@@ -56,7 +55,7 @@ class Driver:
                 while True:
                     self._wait(next(steps))
             except StopIteration as done:
-                return cast(T, done.value)
+                return cast("T", done.value)
             finally:
                 steps.close()
                 self._changed.notify_all()
@@ -92,8 +91,8 @@ class Driver:
 class Run(RunBase):
     """One run of an agent: record turns, then say how it ended.
 
-    A context manager: an exception ends the run as ``failure``, nothing said as ``done``.  Safe to use from any
-    number of threads.  Nothing here raises because of the daemon, unless the client is ``strict``.
+    A context manager: an exception ends the run as ``failure``, nothing said as ``done``.  Safe to use from
+    any number of threads.  Nothing here raises because of the daemon, unless the client is ``strict``.
     """
 
     def __init__(self, client: Client, session: Session, *, turns_before: int = 0) -> None:
@@ -104,9 +103,9 @@ class Run(RunBase):
     def turn(self, **fields: Unpack[TurnFields]) -> None:
         """Record one turn: encode it and hand it to the kernel, in microseconds.
 
-        When this returns, the turn reaches the daemon even if this process is killed on the next instruction; with
-        no daemon it is in the spool file.  What JSON cannot hold is bent until it fits.  ``strict`` clients raise
-        ``NotStored`` or ``ValueError`` instead.
+        When this returns, the turn reaches the daemon even if this process is killed on the next instruction;
+        with no daemon it is in the spool file.  What JSON cannot hold is bent until it fits.  ``strict``
+        clients raise ``NotStored`` or ``ValueError`` instead.
         """
         try:
             turn = _encode(fields)
@@ -166,8 +165,8 @@ class Run(RunBase):
     def flush(self, *, durable: bool = False) -> Delivery:
         """Wait for the daemon's word on all turns so far, and say where they are.
 
-        ``durable`` asks that they are on the device.  Takes up to the client's ``timeout`` while the daemon works,
-        what is left of the ``budget`` if there is none.
+        ``durable`` asks that they are on the device.  Takes up to the client's ``timeout`` while the daemon
+        works, what is left of the ``budget`` if there is none.
         """
         return self._driver.run(self._core.desk.flush(self._session, durable=durable))
 
@@ -254,11 +253,12 @@ class Run(RunBase):
 class Client:
     """The daemon's client for programs without an event loop; safe to use from any number of threads.
 
-    ``car_dir`` and ``socket`` are found as SPEC section 1 says.  ``autostart``: start a daemon if none answers
-    (``None``: unless ``CARRUNS_AUTOSTART=0``).  ``timeout``: seconds a question may take.  ``budget``: seconds that
-    an outage of the daemon may cost the agent in all, over however many calls.  ``strict``: raise ``NotStored``
-    instead of spooling, ``ValueError`` instead of bending.  ``durable``: ``flush`` and the end of a run wait for the
-    device.  ``spool_max_bytes`` bounds what is kept on disk while there is no daemon.
+    ``car_dir`` and ``socket`` are found as SPEC section 1 says.  ``autostart``: start a daemon if none
+    answers (``None``: unless ``CARRUNS_AUTOSTART=0``).  ``timeout``: seconds a question may take.
+    ``budget``: seconds that an outage of the daemon may cost the agent in all, over however many calls.
+    ``strict``: raise ``NotStored`` instead of spooling, ``ValueError`` instead of bending.  ``durable``:
+    ``flush`` and the end of a run wait for the device.  ``spool_max_bytes`` bounds what is kept on disk while
+    there is no daemon.
 
     Connects when it is first used.  A context manager, but need not be one.
     """
@@ -310,8 +310,8 @@ class Client:
     ) -> Run:
         """Begin a run of ``agent``, whose name is its id too unless ``agent_id`` is given.
 
-        ``run_id`` makes beginning idempotent: the same id again goes on with the same run.  ``detached`` runs may be
-        without a connection for long.  Raises what the daemon says where the fault is the caller's
+        ``run_id`` makes beginning idempotent: the same id again goes on with the same run.  ``detached`` runs
+        may be without a connection for long.  Raises what the daemon says where the fault is the caller's
         (``Conflict``, ``InvalidCall``); without a daemon the run begins in the spool.
         """
         details = {
@@ -344,7 +344,7 @@ class Client:
             return [self._core.desk.delivery(session) for session in sessions]
 
     def close(self) -> None:
-        """Hand over what is not yet stored, spool the rest, and close the connection.  Runs are not ended by this."""
+        """Hand over what is not yet stored, spool the rest, close the connection.  Runs are not ended by this."""
         self._driver.run(self._core.desk.settle_all())
         with self._driver.lock:
             self._core.desk.leave()
@@ -381,8 +381,8 @@ class Client:
         """Ask any method of the wire and return its result.
 
         This and every question below waits up to ``timeout`` seconds and raises ``DaemonUnavailable``,
-        ``ConnectionLost``, ``AnswerTimeout``, ``VersionMismatch``, or the daemon's error (``carruns.errors``).
-        Questions that change nothing are asked again once if the connection is lost.
+        ``ConnectionLost``, ``AnswerTimeout``, ``VersionMismatch``, or the daemon's error
+        (``carruns.errors``). Questions that change nothing are asked again once if the connection is lost.
         """
         return self._ask(calls.call(method, params), timeout)
 

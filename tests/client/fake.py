@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 Json = dict[str, Any]
 #: What a fault may do to a request: nothing, or one of the words in :meth:`FakeDaemon._handle`.
@@ -29,7 +29,7 @@ class Run:
     outcome: Json | None = None
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     def __init__(self, code: int, kind: str) -> None:
         super().__init__(kind)
         self.code, self.kind = code, kind
@@ -45,7 +45,7 @@ class Store:
         try:
             return self.runs[params["run_id"]]
         except KeyError:
-            raise Refused(-32001, "run_not_found") from None
+            raise RefusedError(-32001, "run_not_found") from None
 
     def start(self, params: Json) -> Json:
         run_id = params.get("idempotency_key") or f"run-{len(self.runs)}"
@@ -56,13 +56,13 @@ class Store:
         run = self.run(params)
         if run.status != "in_progress":
             return {"ok": False, "dropped": "run_terminal"}
-        writer, seq = params.get("writer"), params.get("seq")
+        writer, seq = params.get("writer", ""), params.get("seq", 0)
         for turn in params["turns"]:
             if isinstance(turn.get("tool"), int):
-                raise Refused(-32602, "invalid_params")
+                raise RefusedError(-32602, "invalid_params")
             if turn.get("tool") == "too large":
                 return {"ok": False, "dropped": "turn_too_large"}
-            if writer is not None:
+            if writer:
                 acked = run.acked.get(writer, -1)
                 if seq > acked + 1:
                     return {"ok": False, "dropped": "out_of_order"}
@@ -76,13 +76,13 @@ class Store:
 
     def flush(self, params: Json) -> Json:
         run = self.run(params)
-        return {"acked_seq": run.acked.get(params.get("writer")), "turn_count": len(run.turns)}
+        return {"acked_seq": run.acked.get(params.get("writer", "")), "turn_count": len(run.turns)}
 
     def resume(self, params: Json) -> Json:
         run = self.run(params)
         if run.status == "incomplete":
             run.status = "in_progress"
-        acked = run.acked.get(params.get("writer"))
+        acked = run.acked.get(params.get("writer", ""))
         return {
             "run_id": params["run_id"],
             "agent_id": run.start["agent_id"],
@@ -94,7 +94,7 @@ class Store:
     def complete(self, params: Json) -> Json:
         run = self.run(params)
         if run.status == "completed" and run.outcome != params["outcome"]:
-            raise Refused(-32002, "run_terminal")
+            raise RefusedError(-32002, "run_terminal")
         run.status, run.outcome = "completed", params["outcome"]
         return {"run_id": params["run_id"], "ok": True}
 
@@ -160,7 +160,7 @@ class FakeDaemon:
         """Let a client's own waiting time pass: nothing here tells when it has."""
         threading.Event().wait(seconds)
 
-    def __enter__(self) -> FakeDaemon:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -241,7 +241,7 @@ class FakeDaemon:
         method, params = message["method"], message.get("params") or {}
         try:
             result = self._result(method, params)
-        except Refused as refused:
+        except RefusedError as refused:
             error = {"code": refused.code, "message": str(refused), "data": {"kind": refused.kind}}
             return {"id": message.get("id"), "error": error}
         return {"id": message.get("id"), "result": result}
@@ -256,7 +256,7 @@ class FakeDaemon:
         name = {"runs.list": "list_runs"}.get(method, method.removeprefix("runs."))
         command = getattr(self.store, name, None)
         if command is None or not method.startswith("runs."):
-            raise Refused(-32601, "method_not_found")
+            raise RefusedError(-32601, "method_not_found")
         return command(params)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from backends import each_backend, run_on
+
 from carruns import AsyncClient, ConnectionLost, DaemonUnavailable
-from fake import FakeDaemon, Json, Store, drain
+from tests.client.backends import each_backend, run_on
+from tests.client.fake import FakeDaemon, Json, Store, drain
 
 Backend = tuple[str, dict[str, Any]]
 
@@ -161,8 +163,13 @@ def test_no_daemon(car: Path, backend: Backend) -> None:
 @each_backend
 def test_a_lost_connection_wakes_every_waiting_task(car: Path, sock: Path, backend: Backend) -> None:
     def fault(_: int, message: Json) -> str | None:
-        return "silent" if message["method"] == "runs.append" else None
+        asked.append(message["method"] == "runs.append")
+        if sum(asked) == 5:
+            all_asked.set()
+        return "silent" if asked[-1] else None
 
+    asked: list[bool] = []
+    all_asked = threading.Event()
     lost: list[int] = []
 
     async def ask(client: AsyncClient, number: int) -> None:
@@ -174,8 +181,7 @@ def test_a_lost_connection_wakes_every_waiting_task(car: Path, sock: Path, backe
         async with AsyncClient(car, timeout=30) as client, anyio.create_task_group() as group:
             for number in range(5):
                 group.start_soon(ask, client, number)
-            while sum(message["method"] == "runs.append" for message in daemon.seen) < 5:
-                await anyio.sleep(0.001)
+            await anyio.to_thread.run_sync(all_asked.wait)
             await anyio.to_thread.run_sync(daemon.stop)
 
     with FakeDaemon(sock, fault=fault) as daemon:

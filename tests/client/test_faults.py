@@ -6,8 +6,9 @@ import itertools
 from pathlib import Path
 
 import pytest
+
 from carruns import Client, Delivery, Run
-from fake import FakeDaemon, Json, Store, drain
+from tests.client.fake import FakeDaemon, Json, Store, drain
 
 TURNS = 12
 REQUESTS = 4 + TURNS + 2
@@ -144,7 +145,9 @@ def test_a_full_disk_at_the_daemon_is_waited_out(car: Path, sock: Path) -> None:
 
     def fault(_: int, message: Json) -> str | Json | None:
         if full and message["method"] == "runs.record_turns":
-            return {"error": {"code": -32004, "message": "disk full", "data": {"kind": "storage", "errno": "ENOSPC"}}}
+            return {
+                "error": {"code": -32004, "message": "disk full", "data": {"kind": "storage", "errno": "ENOSPC"}}
+            }
         return None
 
     with FakeDaemon(sock, fault=fault) as daemon, Client(car, budget=0.05) as client:
@@ -208,6 +211,6 @@ def test_a_store_that_was_removed_gets_the_run_again(car: Path, sock: Path) -> N
 
 def test_another_protocol_version_spools_turns(car: Path, sock: Path) -> None:
     with FakeDaemon(sock, protocol=4), Client(car, budget=0.05) as client:
-        run, delivery = record_a_run(client)
+        _, delivery = record_a_run(client)
         assert delivery.spooled == TURNS
         assert "protocol 4" in delivery.reason

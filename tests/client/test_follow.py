@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backends import each_backend, run_on
+
 from carruns import AsyncClient, Client, DaemonUnavailable, Event, RunNotFound
-from conftest import start_daemon, stop
+from tests.client.backends import each_backend, run_on
+from tests.support import Daemon
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -52,8 +53,7 @@ def test_no_such_run(car: Path) -> None:
         next(client.subscribe("nothing"))
 
 
-def test_over_restarts_of_the_daemon(car: Path, sock: Path) -> None:
-    daemon = start_daemon(car, sock)
+def test_over_restarts_of_the_daemon(car: Path, daemon: Daemon) -> None:
     events: list[Event] = []
     with Client(car, timeout=20) as client:
         run = client.run("agent", intent="be seen")
@@ -63,13 +63,11 @@ def test_over_restarts_of_the_daemon(car: Path, sock: Path) -> None:
         for number in range(60):
             run.turn(parameters=number)
             if number % 20 == 10:
-                stop(daemon)
-                daemon = start_daemon(car, sock)
+                daemon.restart()
                 assert run.flush().ok
         assert run.succeed("seen").ok
         follower.join(30)
         assert not follower.is_alive()
-    stop(daemon)
     assert numbers(events) == list(range(60))
 
 
@@ -147,16 +145,13 @@ def test_async(car: Path, backend: tuple[str, dict[str, Any]]) -> None:
     run_on(backend, main)
 
 
-def test_a_daemon_that_does_not_come_back(car: Path, sock: Path) -> None:
-    daemon = start_daemon(car, sock)
+def test_a_daemon_that_does_not_come_back(car: Path, daemon: Daemon) -> None:
     with Client(car, timeout=0.2) as client:
         run = client.run("agent", intent="be seen")
         run.turn(parameters=0)
         run.flush()
         subscription: Iterator[Event] = client.subscribe(run.id)
         next(subscription)
-        stop(daemon)
+        daemon.stop()
         with pytest.raises(DaemonUnavailable):
             next(subscription)
-
-

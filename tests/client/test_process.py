@@ -15,8 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from carruns import Client, Trace
-from conftest import start_daemon, stop
+from tests.support import Daemon, wait_until
 
 pytestmark = pytest.mark.timeout(60)
 PREAMBLE = """
@@ -64,34 +65,30 @@ def test_killed_on_the_next_instruction(car: Path) -> None:
     )
     assert done.returncode == -signal.SIGKILL
     run_id = done.stdout.strip()
-    for _ in range(200):  # the daemon may still be reading what the kernel kept
-        trace = trace_of(car, run_id)
-        if len(trace.turns) == 3000:
-            break
-        threading.Event().wait(0.02)
-    assert numbers(trace) == list(range(3000))
+    wait_until(lambda: len(trace_of(car, run_id)) > 3000)  # the daemon may still be reading what the kernel kept
+    assert numbers(trace_of(car, run_id)) == list(range(3000))
 
 
 @pytest.mark.usefixtures("daemon")
 def test_threads_share_one_run_and_one_connection(car: Path) -> None:
     with Client(car) as client, client.run("agent", intent="share") as run:
 
-        def work(thread: int) -> None:
+        def work(name: int) -> None:
             for number in range(400):
-                run.turn(parameters=[thread, number])
+                run.turn(parameters=[name, number])
                 if number % 100 == 0:
                     assert client.agent_for_run(run.id) == "agent"
                     assert run.flush().dropped == 0
 
-        threads = [threading.Thread(target=work, args=(thread,)) for thread in range(8)]
+        threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert run.flush().stored == 3200
-    parameters = numbers(trace_of(car, run.id))
-    for thread in range(8):
-        assert [n for t, n in parameters if t == thread] == list(range(400))  # type: ignore[misc]
+    parameters = [turn["parameters"] for turn in trace_of(car, run.id).turns]
+    for name in range(8):
+        assert [number for thread, number in parameters if thread == name] == list(range(400))
 
 
 @pytest.mark.usefixtures("daemon")
@@ -172,15 +169,14 @@ def test_exit_without_a_word(car: Path) -> None:
 
 @pytest.mark.usefixtures("daemon")
 def test_used_by_an_exit_handler_that_runs_after_ours(car: Path) -> None:
+    code = """
+import atexit, sys
+atexit.register(lambda: (run.turn(parameters=7), print(run.id, run.succeed().ok)))
+from carruns import Client
+run = Client(sys.argv[1]).run('agent', intent='late')
+"""
     done = subprocess.run(
-        [
-            sys.executable, "-X", "dev", "-W", "error", "-c",
-            "import atexit, sys\n"
-            "atexit.register(lambda: (run.turn(parameters=7), print(run.id, run.succeed().ok)))\n"
-            "from carruns import Client\n"
-            "run = Client(sys.argv[1]).run('agent', intent='late')\n",
-            str(car),
-        ],
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code, str(car)],
         capture_output=True, text=True, timeout=50, check=False,
     )  # fmt: skip
     run_id, ok = clean(done).split()
@@ -233,27 +229,22 @@ def test_how_the_block_is_left_is_the_outcome(car: Path, leave: str, status: str
     assert (termination["status"], termination["outcome"]["summary"]) == (status, summary)
 
 
-def test_the_daemon_is_killed_again_and_again(car: Path, sock: Path) -> None:
+def test_the_daemon_is_killed_again_and_again(car: Path, daemon: Daemon) -> None:
     """SIGKILL under load; turns go to the spool in between, and come back from there."""
-    daemon = start_daemon(car, sock)
-    try:
-        with Client(car, budget=0.05) as client, client.run("agent", intent="survive") as run:
-            for number in range(6000):
-                run.turn(parameters=number)
-                if number % 1000 == 500:
-                    daemon.send_signal(signal.SIGKILL)
-                    daemon.wait()
-                if number % 1000 == 900:
-                    daemon = start_daemon(car, sock)
-            delivery = run.flush()
-            assert (delivery.stored, delivery.ok) == (6000, True), delivery
-        assert numbers(trace_of(car, run.id)) == list(range(6000))
-        assert list((car / "spool").iterdir()) == []
-    finally:
-        stop(daemon)
+    with Client(car, budget=0.05) as client, client.run("agent", intent="survive") as run:
+        for number in range(6000):
+            run.turn(parameters=number)
+            if number % 1000 == 500:
+                daemon.kill()
+            if number % 1000 == 900:
+                daemon.start()
+        delivery = run.flush()
+        assert (delivery.stored, delivery.ok) == (6000, True), delivery
+    assert numbers(trace_of(car, run.id)) == list(range(6000))
+    assert list((car / "spool").iterdir()) == []
 
 
-def test_the_next_daemon_drains_what_a_dead_agent_left(car: Path, sock: Path) -> None:
+def test_the_next_daemon_drains_what_a_dead_agent_left(car: Path, stopped: Daemon) -> None:
     done = agent(
         car,
         """
@@ -270,21 +261,14 @@ def test_the_next_daemon_drains_what_a_dead_agent_left(car: Path, sock: Path) ->
         """,
     )
     finished, killed = done.stdout.split()
-    daemon = start_daemon(car, sock)
-    try:
-        for _ in range(200):
-            if not list((car / "spool").iterdir()):
-                break
-            threading.Event().wait(0.02)
-        assert numbers(trace_of(car, finished)) == list(range(50))
-        assert trace_of(car, finished)[-1].termination["status"] == "success"
-        assert numbers(trace_of(car, killed)) == list(range(50))
-    finally:
-        stop(daemon)
+    stopped.start()
+    wait_until(lambda: not list((car / "spool").iterdir()))
+    assert numbers(trace_of(car, finished)) == list(range(50))
+    assert trace_of(car, finished)[-1].termination["status"] == "success"
+    assert numbers(trace_of(car, killed)) == list(range(50))
 
 
-def test_sigpipe_set_back_to_its_default_does_not_kill_the_agent(car: Path, sock: Path) -> None:
-    daemon = start_daemon(car, sock)
+def test_sigpipe_set_back_to_its_default_does_not_kill_the_agent(car: Path, daemon: Daemon) -> None:
     script = (
         "import signal, sys\nsignal.signal(signal.SIGPIPE, signal.SIG_DFL)\nfrom carruns import Client\n"
         "run = Client(sys.argv[1]).run('agent', intent='pipe')\nprint(run.id, flush=True)\nsys.stdin.readline()\n"
@@ -295,21 +279,18 @@ def test_sigpipe_set_back_to_its_default_does_not_kill_the_agent(car: Path, sock
     )
     assert process.stdout
     process.stdout.readline()
-    stop(daemon)
+    daemon.stop()
     out, _ = process.communicate("\n", timeout=30)
     assert (process.returncode, out.strip()) == (0, "10")
 
 
-def test_no_descriptor_is_left_open(car: Path, sock: Path) -> None:
-    daemon = start_daemon(car, sock)
-    try:
-        before = sorted(os.listdir("/proc/self/fd"))
-        for _ in range(3):
-            with Client(car) as client, client.run("agent", intent="tidy") as run:
-                run.turn(parameters=1)
-        with Client(car) as client:
-            client.run("agent", intent="tidy").turn(parameters=1)
-        Client(car).run("agent", intent="not closed at all").turn(parameters=1)
-        assert sorted(os.listdir("/proc/self/fd")) == before
-    finally:
-        stop(daemon)
+@pytest.mark.usefixtures("daemon")
+def test_no_descriptor_is_left_open(car: Path) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with Client(car) as client, client.run("agent", intent="tidy") as run:
+            run.turn(parameters=1)
+    with Client(car) as client:
+        client.run("agent", intent="tidy").turn(parameters=1)
+    Client(car).run("agent", intent="not closed at all").turn(parameters=1)
+    assert sorted(os.listdir("/proc/self/fd")) == before
