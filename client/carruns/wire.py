@@ -86,7 +86,6 @@ class LineFramer:
         return b"".join(kept)
 
 
-
 class Response(Struct):
     """An answer, or what the daemon sends unasked (``method`` and ``params``, no ``id``)."""
 
@@ -128,7 +127,12 @@ def may_be_too_deep(text: bytes) -> bool:
 
 def depth(text: bytes) -> int:
     """Return how deep valid JSON ``text`` nests; brackets in strings do not count."""
-    return bracket_depth(_STRING.sub(b"", text).translate(None, _NOT_BRACKETS))
+    return bracket_depth(without_strings(text).translate(None, _NOT_BRACKETS))
+
+
+def without_strings(text: bytes) -> bytes:
+    """Return valid JSON ``text`` without what stands in its strings."""
+    return _STRING.sub(b"", text)
 
 
 def bracket_depth(skeleton: bytes) -> int:
