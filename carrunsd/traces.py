@@ -112,25 +112,14 @@ def _first_lines(block: bytes, count: int) -> bytes:
 def good_lines(block: bytes, kind: str = "") -> tuple[list[bytes], int]:
     """Return the lines of ``block`` that hold a record (of ``kind``), and how many were skipped as bad."""
     lines = block.split(b"\n")
-    if _all_good(block, len(lines) - 1):
+    if block.endswith(b"\n"):
         del lines[-1]
-        if not kind:
+        records = reader.all_lines(block, lines)
+        if records is not None:
+            if kind:
+                lines = [line for line, its in zip(lines, records, strict=True) if its.record == kind]
             return lines, 0
-        kinds = [line.record for line in reader.decode_lines(block)]
-        return [line for line, its in zip(lines, kinds, strict=True) if its == kind], 0
     return _sifted(lines, kind)
-
-
-def _all_good(block: bytes, count: int) -> bool:
-    """Tell cheaply that each of ``count`` lines is a record; false means only that each must be looked at.
-
-    The scan skips over what it does not want without checking text, so that is done here: UTF-8, and escapes
-    that may be lone surrogates.
-    """
-    try:
-        return len(reader.decode_lines(block)) == count and b"\\ud" not in block.lower() and bool(block.decode())
-    except reader.BAD_LINE:
-        return False
 
 
 def _sifted(lines: list[bytes], kind: str) -> tuple[list[bytes], int]:

@@ -188,10 +188,11 @@ def scan(fd: int) -> Scan:
 
 
 def _take_block(found: Scan, block: bytes) -> None:
-    lines = _all_lines(block)
+    texts = block.split(b"\n")[:-1]
+    lines = all_lines(block, texts)
     if lines is None:
         lines = []
-        for text in block.split(b"\n")[:-1]:
+        for text in texts:
             line = parse_line(text)
             if line is not None:
                 lines.append(line)
@@ -201,18 +202,22 @@ def _take_block(found: Scan, block: bytes) -> None:
         found.take(line)
 
 
-def _all_lines(block: bytes) -> list[_Line] | None:
-    """Decode a block in one call; ``None`` where its lines have to be looked at one by one.
+def all_lines(block: bytes, texts: list[bytes]) -> list[_Line] | None:
+    """Decode a block, whose lines are ``texts``, in one call; ``None`` where each has to be looked at by itself.
 
-    What a scan skips over, msgspec does not look into: UTF-8 and escapes are checked here, or a line would count
-    that no trace returns.  A value over two lines, or two on one, are no lines of ours either.
+    What a scan skips over, msgspec does not look into, so UTF-8 and escapes that may be lone surrogates are
+    checked here.  It takes an object over two lines, too, and two on one line; but no object goes on with ``}``,
+    newline, ``{``, so as many objects as lines that begin and end so are one object a line.
     """
+    if not all(text.startswith(b"{") and text.endswith(b"}") for text in texts):
+        return None
     try:
-        block.decode()
-        lines = _lines.decode_lines(block)
+        if not block.isascii():
+            block.decode()
+        lines = decode_lines(block)
     except BAD_LINE:
         return None
-    whole = len(lines) == block.count(b"\n") and b"\\ud" not in block and b"\\uD" not in block
+    whole = len(lines) == len(texts) and b"\\ud" not in block and b"\\uD" not in block
     return lines if whole else None
 
 
