@@ -1,0 +1,1 @@
+"""The benchmark suite: carrunsd beside what people use instead, measured in one run.  ``python -m benchmarks``."""

@@ -1,0 +1,133 @@
+"""Target 6: what subscribers cost the one who writes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import multiprocessing
+import select
+import socket
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+from benchmarks import measure, process
+from benchmarks.bench import Bench, batch
+from benchmarks.measure import Result, Row
+from benchmarks.rawwire import RawWire
+from benchmarks.servers import Server
+from benchmarks.ways import Acknowledged, Library
+from carruns import wire
+
+PACE = 200  # turns a second: more than any agent makes
+_STUCK = "1 subscriber and one that never reads"
+_KINDS = {"no subscriber": (0, 0), "1 subscriber": (1, 0), "100 subscribers": (100, 0), _STUCK: (1, 1)}
+_PACED = f"the writer's run.turn() at {PACE} turns/s, p50"
+_ACKED = f"the writer's acknowledged turn at {PACE} turns/s, p50"
+_FULL = "one writer at full speed, end to end"
+_CPU = f"the daemon's CPU for a turn at {PACE} turns/s"
+
+
+def run(bench: Bench) -> Result:
+    result = Result("fanout", "One writer, many subscribers")
+    paced, full = bench.size(200, 20), bench.size(40_000, 1_000)
+    bench.warm_memory()
+    samples = measure.interleave(
+        {name: lambda kind=kind: _round(bench, kind, paced, full) for name, kind in _KINDS.items()},  # type: ignore[misc]
+        bench.rounds,
+    )
+    for name, rounds in samples.items():
+        for table, unit, place in ((_PACED, "us", 0), (_ACKED, "us", 1), (_FULL, measure.RATE, 2), (_CPU, "us", 3)):
+            result.add(table, Row(name, "", unit, [figures[place] for figures in rounds]))
+    _judge(result)
+    return result
+
+
+def _round(bench: Bench, kind: tuple[int, int], paced: int, full: int) -> tuple[float, float, float, float]:
+    """Return p50 of a turn, p50 of an acknowledged turn, turns a second at full speed, CPU a turn."""
+    way, acked = Library(bench.daemon), Acknowledged(bench.daemon)
+    way.begin()
+    acked.run = way.run
+    data = batch("400 B")
+    with _subscribers(bench.daemon, way.run.id, *kind):
+        cpu = process.cpu_seconds(bench.daemon.pid)
+        turn = _paced(way, data[:paced] if paced < len(data) else data, paced)
+        ack = _paced(acked, data, paced)
+        cpu = (process.cpu_seconds(bench.daemon.pid) - cpu) / (2 * paced)
+        speed = measure.rate(full, lambda: _flat_out(way, data, full))
+    way.end()
+    way.close()
+    acked.close()
+    return turn, ack, speed, cpu * 1e6
+
+
+def _paced(way: Library, data: list[dict[str, Any]], count: int) -> float:
+    out = []
+    for turn in itertools.islice(itertools.cycle(data), count):
+        time.sleep(1 / PACE)
+        begin = time.perf_counter()
+        way.turn(turn)
+        out.append((time.perf_counter() - begin) * 1e6)
+    way.flush()
+    return measure.percentile(sorted(out), 50)
+
+
+def _flat_out(way: Library, data: list[dict[str, Any]], count: int) -> None:
+    for turn in itertools.islice(itertools.cycle(data), count):
+        way.turn(turn)
+    way.flush()
+
+
+@contextlib.contextmanager
+def _subscribers(server: Server, run_id: str, readers: int, stuck: int) -> Iterator[None]:
+    """Subscribe ``readers`` connections that a process of its own reads, and ``stuck`` that nobody reads."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    reader = context.Process(target=_read_all, args=(server.socket, run_id, readers, there), daemon=True)
+    reader.start()
+    silent = [RawWire(server.socket) for _ in range(stuck)]
+    for one in silent:
+        one.call("runs.subscribe", run_id=run_id)
+    here.recv()
+    try:
+        yield
+    finally:
+        for one in silent:
+            one.close()
+        here.send("stop")
+        reader.join(10)
+
+
+def _read_all(path: str, run_id: str, count: int, control: Connection) -> None:
+    poll = select.poll()
+    poll.register(control.fileno(), select.POLLIN)
+    peers: dict[int, socket.socket] = {}
+    for _ in range(count):
+        peer = socket.socket(socket.AF_UNIX)
+        peer.connect(path)
+        peer.sendall(wire.request("runs.subscribe", {"run_id": run_id}, 1))
+        peers[peer.fileno()] = peer
+        poll.register(peer.fileno(), select.POLLIN)
+        peer.recv(65536)
+    control.send("ready")
+    buffer = bytearray(1 << 20)
+    while True:
+        for fd, _ in poll.poll():
+            if fd == control.fileno():
+                return
+            if not peers[fd].recv_into(buffer):
+                poll.unregister(fd)
+
+
+def _judge(result: Result) -> None:
+    for table in (_PACED, _ACKED, _FULL):
+        rows = {row.contestant: row for row in result.tables[table]}
+        base = rows["1 subscriber"]
+        for name, limit, number, text in (
+            ("100 subscribers", 1.10, "6a", "100 subscribers cost the writer at most 10 % more than one"),
+            (_STUCK, 1.05, "6b", "a stuck one costs nothing"),
+        ):
+            one, other = rows[name].values, base.values
+            cost = measure.ratio(other, one) if base.more_is_better else measure.ratio(one, other)
+            result.target(number, f"{text}: {table}", f"{(cost - 1) * 100:+.0f} %", cost <= limit)
