@@ -35,6 +35,7 @@ _PLAIN: dict[type, Callable[..., Any]] = {
 
 #: Commands on a run, which take ``(core, peer, run, params, ticket)``.
 _ON_RUN: dict[type, Callable[..., Any]] = {
+    requests.QuickRecordTurns: recording.record_turns,
     requests.RecordTurns: recording.record_turns,
     requests.LooseRecordTurns: recording.record_turns,
     requests.RecordModelTurn: recording.record_model_turn,

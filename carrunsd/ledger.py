@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from carruns.records import RunStatus, Turn
+from msgspec import UNSET
+
+from carruns.records import RunStatus
 
 OPEN = RunStatus.IN_PROGRESS
 COMPLETED = RunStatus.COMPLETED
@@ -81,27 +83,24 @@ class Run:
         return -1 if seq > expected else min(count, expected - seq)
 
     def take(self, turns: list[Any], writer: str | None, seq: int | None, stamp: str) -> list[Any]:
-        """Number and stamp ``turns`` as the next ones of the run; return them as they are to be written."""
-        index = self.next_index
-        given: Any = seq
-        for place, turn in enumerate(turns):
-            if type(turn) is Turn:
-                turn.index = index
-                turn.recorded_at = stamp
-                if writer is not None:
-                    turn.writer = writer
-                    turn.seq = given
-                    given += 1
-                if turn.verifier_verdict is None:
-                    turn.verifier_verdict = "not_run"
-            else:
-                turns[place] = _numbered(turn, index, stamp, writer, given)
-                given = None if given is None else given + 1
-            index += 1
-        if writer is not None:
-            self.writers[writer] = given - 1
+        """Number and stamp ``turns`` (all structs or all mappings) as the next ones; return them as written."""
         count = len(turns)
-        self.next_index = index
+        index = self.next_index
+        if type(turns[0]) is dict:
+            turns = [_numbered(turn, index + n, stamp, writer, seq, n) for n, turn in enumerate(turns)]
+        elif writer is None or seq is None:
+            for number, turn in enumerate(turns, index):
+                turn.index, turn.recorded_at, turn.writer, turn.seq = number, stamp, UNSET, UNSET
+        else:
+            ahead = seq - index
+            for number, turn in enumerate(turns, index):
+                turn.index = number
+                turn.recorded_at = stamp
+                turn.writer = writer
+                turn.seq = number + ahead
+        if writer is not None and seq is not None:
+            self.writers[writer] = seq + count - 1
+        self.next_index = index + count
         self.turn_count += count
         self.lines += count
         return turns
@@ -139,7 +138,9 @@ class Run:
             self._mark = None
 
 
-def _numbered(turn: dict[str, Any], index: int, stamp: str, writer: str | None, seq: int | None) -> dict[str, Any]:
+def _numbered(
+    turn: dict[str, Any], index: int, stamp: str, writer: str | None, seq: int | None, place: int
+) -> dict[str, Any]:
     """Return a turn with unknown fields as it is to be written: all it came with, the daemon's own fields set."""
     out: dict[str, Any] = {"record": "turn", "index": index}
     out.update((key, value) for key, value in turn.items() if key not in _DAEMONS_OWN)
@@ -148,5 +149,5 @@ def _numbered(turn: dict[str, Any], index: int, stamp: str, writer: str | None, 
         out["verifier_verdict"] = "not_run"
     out["recorded_at"] = stamp
     if writer is not None:
-        out["writer"], out["seq"] = writer, seq
+        out["writer"], out["seq"] = writer, None if seq is None else seq + place
     return out

@@ -40,7 +40,7 @@ def fit_turn(turn: Any, max_string: int, max_turn: int) -> tuple[Any, bool] | No
 
 
 def _as_turn(turn: Any, value: Any) -> Any:
-    return msgspec.convert(value, Turn) if type(turn) is Turn else value
+    return value if type(turn) is dict else msgspec.convert(value, Turn)
 
 
 def cut_strings(value: Any, limit: int) -> tuple[Any, bool]:

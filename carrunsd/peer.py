@@ -11,7 +11,7 @@ bounded: one unfinished line, one block of requests, the answers to it, and ``EV
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
@@ -130,52 +130,79 @@ class Peer:
     # -- requests ------------------------------------------------------------------------------------------
 
     def _take(self, block: bytes) -> None:
-        limit = min(self._core.settings.max_string_bytes, self._core.settings.max_turn_bytes, SMALL_BYTES)
-        if limits.lines_within(block, limit) and not strict.too_deep(block):
-            try:
-                self._run(requests.decoder.decode_lines(block))
-            except _BAD:
-                pass
-            else:
-                return
-        self._run(self._one_by_one(block, limit))
+        settings = self._core.settings
+        limit = min(settings.max_string_bytes, settings.max_turn_bytes, SMALL_BYTES)
+        try:
+            incoming = requests.decoder.decode_lines(block)
+        except _BAD:
+            incoming = None
+        if incoming is None or not (requests.CHECKED.issuperset(map(type, incoming)) or strict.plain(block)):
+            incoming = self._one_by_one(block)
+        self._run(incoming, big=not limits.lines_within(block, limit))
 
-    def _one_by_one(self, block: bytes, limit: int) -> Iterable[Any]:
-        """Yield what stands on each line: requests, or how it is wrong."""
+    def _one_by_one(self, block: bytes) -> list[Any]:
+        """Return what stands on each line: requests, or how it is wrong."""
+        out: list[Any] = []
         for line in block.split(b"\n"):
-            if not line or line.isspace():
-                continue
-            try:
-                request = triage.read(line)
-            except triage.RequestError as error:
-                yield error
-            else:
-                yield _Big(request) if len(line) > limit else request
+            if line and not line.isspace():
+                try:
+                    out.append(triage.read(line))
+                except triage.RequestError as error:
+                    out.append(error)
+        return out
 
-    def _run(self, incoming: Iterable[Any]) -> None:
-        """Carry out requests in order; where one has to be awaited, the rest waits behind it."""
-        core = self._core
-        runs = core.runs
-        turns = requests.RecordTurns
-        left = iter(incoming)
-        for request in left:
-            if type(request) is turns and request.id is UNSET:
-                run = runs.get(request.params.run_id)
-                if run is not None:
-                    try:
-                        recording.record_turns(core, self, run, request.params, None)
-                    except Exception as error:
-                        dispatch.answer_error(core, request, None, error)
+    def _run(self, incoming: list[Any], *, big: bool) -> None:
+        """Carry out requests in order; where one has to be awaited, the rest waits behind it.
+
+        A sender's turns without ``id`` come one a line; those that follow each other are recorded as one.
+        ``big`` says that some of the lines are long.
+        """
+        quick = requests.QuickRecordTurns
+        runs = self._core.runs
+        begin = 0  # of the requests that are recorded as one
+        first: Any = None
+        turns: list[Any] = []
+        due = -1
+        for place, request in enumerate(incoming):
+            if type(request) is quick and request.id is UNSET:
+                params = request.params
+                if params.seq == due and params.run_id == first.run_id and params.writer == first.writer:
+                    turns += params.turns
+                    due += len(params.turns)
                     continue
-            waiting = self._handle(request)
+                if turns:
+                    self._record(incoming[begin:place], turns, big=big)
+                    turns, due = [], -1
+                if params.run_id in runs:
+                    begin, first, turns = place, params, params.turns.copy()
+                    due = -1 if params.seq is None or params.durable else params.seq + len(turns)
+                    continue
+            elif turns:
+                self._record(incoming[begin:place], turns, big=big)
+                turns, due = [], -1
+            waiting = self._handle(request, big=big)
             if waiting is not None:
-                self._wait(waiting, left)
+                self._wait(waiting, incoming[place + 1 :], big=big)
                 return
+        if turns:
+            self._record(incoming[begin:], turns, big=big)
 
-    def _handle(self, request: Any, queue: Outbox | Batch | None = None) -> Awaitable[None] | None:
-        big = type(request) is _Big
-        if big:
-            request = request.request
+    def _record(self, given: list[Any], turns: list[Any], *, big: bool) -> None:
+        """Record the ``turns`` of requests without ``id``: nobody is told if they are dropped, a gap tells."""
+        core = self._core
+        first = given[0].params
+        run = core.runs[first.run_id]
+        core.stats.requests += len(given)
+        if len(given) > 1 and run.turn_count + len(turns) <= core.settings.max_turns_per_run:
+            whole = requests.RecordTurnsParams(first.run_id, turns, first.writer, first.seq)
+            given = [requests.RecordTurns(params=whole)]
+        for request in given:
+            try:
+                recording.record_turns(core, self, run, request.params, None, big=big)
+            except Exception as error:
+                dispatch.answer_error(core, request, None, error)
+
+    def _handle(self, request: Any, queue: Outbox | Batch | None = None, *, big: bool) -> Awaitable[None] | None:
         if type(request) is list:
             return self._batch(request)
         queue = queue or self.outbox
@@ -190,20 +217,21 @@ class Peer:
     async def _batch(self, parts: list[Any]) -> None:
         batch = self.outbox.batch()
         for part in parts:
-            waiting = self._handle(_Big(part) if not isinstance(part, triage.RequestError) else part, batch)
+            waiting = self._handle(part, batch, big=True)
             if waiting is not None:
                 await waiting
         batch.close()
 
-    def _wait(self, waiting: Awaitable[None], left: Iterable[Any]) -> None:
+    def _wait(self, waiting: Awaitable[None], left: list[Any], *, big: bool) -> None:
         self._busy = True
         self._pause_reading()
-        self.server.spawn(self._go_on, waiting, left)
+        self.server.spawn(self._go_on, waiting, left, big)
 
-    async def _go_on(self, waiting: Awaitable[None], left: Iterable[Any]) -> None:
+    async def _go_on(self, waiting: Awaitable[None], left: list[Any], big: bool) -> None:
         await waiting
         self._busy = False
-        self._run(left)
+        self._run(left, big=big)
+        self._core.appender.flush()
         if self._busy:
             return
         if self._eof:
@@ -303,12 +331,3 @@ class Peer:
         self._core.feed.leave(self)
         self._core.detach_all(self)
         self.server.gone(self)
-
-
-class _Big:
-    """A request from a long line: something in it may be over the limits."""
-
-    __slots__ = ("request",)
-
-    def __init__(self, request: Any) -> None:
-        self.request = request

@@ -1,6 +1,8 @@
 """The requests of SPEC section 4 as types: one struct a method, told apart by ``method``.
 
-``decoder`` reads a block of lines in one call; what it will not take goes to ``triage``.
+``decoder`` reads a block of lines in one call.  Its types say of a turn that it nests a few levels at most and
+holds ordinary numbers, so what it takes needs no other check; what it will not take goes to ``triage``, and there
+to ``whole_decoder``, which takes all that is JSON.
 """
 
 from __future__ import annotations
@@ -51,6 +53,45 @@ class StartParams(Struct):
 class RecordTurnsParams(Struct, gc=False):
     run_id: str
     turns: Annotated[list[Turn], Meta(min_length=1, max_length=MAX_TURNS_PER_BATCH)]
+    writer: Union[_Name, None] = None
+    seq: Union[_Seq, None] = None
+    durable: bool = False
+
+
+def _json(levels: int) -> Any:
+    """Return the type of JSON values that nest ``levels`` deep and whose whole numbers have 64 bits."""
+    whole = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+    scalar = Union[str, whole, float, bool, None]
+    if not levels:
+        return scalar
+    inner = _json(levels - 1)
+    return Union[scalar, list[inner], dict[str, inner]]  # type: ignore[valid-type]
+
+
+_QUICK_LEVELS = 6  # as deep as nearly all agents write; the type has twice as many nodes for each more
+_Json = _json(_QUICK_LEVELS)
+_JsonObject = dict[str, _json(_QUICK_LEVELS - 1)]  # type: ignore[misc, valid-type]
+_QUICK_TYPES: dict[str, Any] = {
+    "parameters": _Json,
+    "verifier_verdict": Union[str, _JsonObject],
+    "usage": Union[_JsonObject, None, UnsetType],
+    **dict.fromkeys(("output", "cli_outcome", "policy_rejected", "error", "metadata"), Union[_Json, UnsetType]),
+}
+
+#: :class:`Turn` with narrower types: the same fields in the same order.
+QuickTurn = msgspec.defstruct(
+    "QuickTurn",
+    [(f.name, _QUICK_TYPES.get(f.name, f.type), f.default) for f in msgspec.structs.fields(Turn)],
+    tag_field="record",
+    tag="turn",
+    forbid_unknown_fields=True,
+    gc=False,
+)
+
+
+class QuickTurnsParams(Struct, gc=False):
+    run_id: str
+    turns: Annotated[list[QuickTurn], Meta(min_length=1, max_length=MAX_TURNS_PER_BATCH)]  # type: ignore[valid-type]
     writer: Union[_Name, None] = None
     seq: Union[_Seq, None] = None
     durable: bool = False
@@ -153,6 +194,10 @@ class RecordTurns(Request, tag="runs.record_turns", kw_only=True, gc=False):
     params: RecordTurnsParams
 
 
+class QuickRecordTurns(Request, tag="runs.record_turns", kw_only=True, gc=False):
+    params: QuickTurnsParams
+
+
 class LooseRecordTurns(Request, tag="runs.record_turns", kw_only=True):
     params: LooseTurnsParams
 
@@ -228,5 +273,9 @@ KINDS: tuple[type[Request], ...] = (
 
 METHODS = tuple(str(kind.__struct_config__.tag) for kind in KINDS)
 
-decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Union[KINDS])
+decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Union[(QuickRecordTurns, *KINDS[1:])])
+whole_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Union[KINDS])
 loose_turns = msgspec.json.Decoder(LooseRecordTurns)
+
+#: What ``decoder`` takes of these holds nothing that a strict reader would refuse.
+CHECKED = frozenset((QuickRecordTurns, Flush, Ping, Handshake, Resume, GetTrace, List))

@@ -62,7 +62,7 @@ def _read_batch(line: bytes) -> list[Any]:
 
 def _read_one(line: bytes) -> Any:
     try:
-        request = requests.decoder.decode(line)
+        request = requests.whole_decoder.decode(line)
     except _LOOSE_FAULTS as fault:
         try:
             request = _loose(line, fault)
@@ -72,6 +72,12 @@ def _read_one(line: bytes) -> Any:
             raise
     if strict.too_deep(line):
         raise RequestError(errors.UNREADABLE, _DEEP, _answerable(request.id))
+    if strict.may_hold_huge_number(line):
+        _name_fault(line)
+    if type(request) is requests.RecordTurns:
+        for turn in request.params.turns:
+            if turn.verifier_verdict is None:
+                turn.verifier_verdict = "not_run"
     return request
 
 
@@ -112,7 +118,8 @@ def _name_fault(line: bytes) -> dict[str, Any]:
         raise RequestError(errors.PARSE_ERROR, f"not UTF-8 at byte {error.start}; send UTF-8", None) from None
     unreadable: list[str] = []
     try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite(unreadable))
+        number = _finite(unreadable)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=number, parse_int=number)
     except RecursionError:
         raise RequestError(errors.UNREADABLE, _DEEP, None) from None
     except ValueError as error:
@@ -135,11 +142,16 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON; send null or a string")
 
 
+_MAX_INT_DIGITS = 300  # fewer make a finite float for certain
+
+
 def _finite(unreadable: list[str]) -> Any:
-    def parse(text: str) -> float:
+    def parse(text: str) -> float | int:
+        if len(text) < _MAX_INT_DIGITS and text.lstrip("-").isdigit():
+            return int(text)
         number = float(text)
         if not math.isfinite(number):
-            unreadable.append(text[:40])
+            unreadable.append(f"{text[:20]}{'...' if len(text) > 20 else ''}")
         return number
 
     return parse

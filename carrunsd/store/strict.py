@@ -14,6 +14,7 @@ import msgspec
 
 from carruns import wire
 
+_DIGITS = re.compile(rb"[0-9]{300}")
 _NOT_BRACKETS = bytes(c for c in range(256) if c not in b"{}[]")
 
 
@@ -30,6 +31,16 @@ def too_deep(text: bytes) -> bool:
     if not _may_be_too_deep(text):
         return False
     return any(_may_be_too_deep(one) and wire.depth(one) > wire.MAX_DEPTH for one in text.split(b"\n"))
+
+
+def plain(text: bytes) -> bool:
+    """Tell whether valid JSON ``text``, one document a line, surely holds nothing that needs a closer look."""
+    return not _may_be_too_deep(text) and not may_hold_huge_number(text)
+
+
+def may_hold_huge_number(text: bytes) -> bool:
+    """Tell whether JSON ``text`` has so many digits in a row that they may be no finite number."""
+    return _DIGITS.search(text) is not None
 
 
 def _may_be_too_deep(text: bytes) -> bool:
