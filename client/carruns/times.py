@@ -6,6 +6,7 @@ nanoseconds since 1970-01-01T00:00:00Z here, and a time that came as text is kep
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import datetime, timedelta, timezone
 
@@ -44,8 +45,12 @@ def _offset_seconds(offset: str) -> int:
 def render(nanoseconds: int, digits: int = 6) -> str:
     """Return the instant as RFC 3339 with ``Z`` and ``digits`` (1 to 9) of fraction."""
     whole, fraction = divmod(nanoseconds, _SECOND)
-    moment = _EPOCH + timedelta(seconds=whole)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09d}"[: 20 + digits] + "Z"
+    return f"{_second(whole)}.{fraction:09d}"[: 20 + digits] + "Z"
+
+
+@functools.lru_cache(16)  # stamps come many a second
+def _second(whole: int) -> str:
+    return f"{_EPOCH + timedelta(seconds=whole):%Y-%m-%dT%H:%M:%S}"
 
 
 def in_utc(text: str) -> str:
