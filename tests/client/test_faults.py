@@ -119,7 +119,7 @@ def test_a_turn_refused_for_its_types_is_mended(car: Path, sock: Path) -> None:
     with FakeDaemon(sock) as daemon, Client(car) as client:
         run = client.run("agent", intent="survive")
         wrong: Json = {"tool": 7, "duration_ms": "long"}
-        run.turn(parameters=1, **wrong)  # type: ignore[typeddict-item]
+        run.turn(parameters=1, **wrong)
         run.turn(parameters=2)
         assert run.flush().ok
         first = daemon.store.runs[run.id].turns[0]

@@ -1,0 +1,152 @@
+"""Whatever an agent records becomes a line that a strict reader takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import pathlib
+from collections import OrderedDict, UserDict
+from typing import Any
+
+import pytest
+from carruns import coerce
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import nested, strict
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Whole(int):
+    pass
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+class Colour(enum.Enum):
+    RED = object()
+
+
+@dataclasses.dataclass
+class Point:
+    x: Any = 1
+
+
+def turned(value: Any) -> Any:
+    return strict(coerce.encode_any({"v": value}))["v"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("plain", "plain"),
+        ("a\ud800b", "a\ufffdb"),
+        ("\ud83d\ude00", "\U0001f600"),
+        (b"bytes", "Ynl0ZXM="),
+        ((1, 2), [1, 2]),
+        ({3}, [3]),
+        (float("nan"), None),
+        (float("inf"), None),
+        (2**70, 2**70),
+        (Text("sub"), "sub"),
+        (Whole(7), 7),
+        (pathlib.Path("/x/y"), "/x/y"),
+        (pathlib.Path("/x/\udcff"), "/x/\ufffd"),
+        (decimal.Decimal("1.20"), "1.20"),
+        (datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc), "2024-01-02T00:00:00Z"),
+        (Point(), {"x": 1}),
+        (Point(x="\udc00"), {"x": "\ufffd"}),
+        (OrderedDict(a=1), {"a": 1}),
+        (UserDict(a=1), {"a": 1}),
+        ({1: "a", 2.5: "b"}, {"1": "a", "2.5": "b"}),
+        ({(1, 2): "a", None: "b", "\ud800": "c"}, {"(1, 2)": "a", "None": "b", "\ufffd": "c"}),
+        (range(3), "range(0, 3)"),
+        (ValueError("no"), "ValueError('no')"),
+        ([Broken()], ["<Broken, whose repr raised RuntimeError>"]),
+        ([Text("\ud800")], ["\ufffd"]),
+    ],
+)
+def test_what_becomes_of_it(value: Any, expected: Any) -> None:
+    assert turned(value) == expected
+
+
+def test_a_cycle() -> None:
+    cycle: list[Any] = [1]
+    cycle.append({"again": cycle})
+    assert turned(cycle) == [1, {"again": coerce.CYCLE}]
+
+
+def test_the_same_object_twice_is_no_cycle() -> None:
+    twice = ["\ud800"]
+    assert turned([twice, twice]) == [["\ufffd"], ["\ufffd"]]
+
+
+@pytest.mark.parametrize("levels", [90, 127, 200, 5000, 100_000])
+def test_depth(levels: int) -> None:
+    deep: Any = []
+    for _ in range(levels):
+        deep = [deep]
+    turned(deep)
+
+
+def test_wide_is_not_deep() -> None:
+    assert turned([[] for _ in range(1000)]) == [[]] * 1000
+
+
+def test_a_string_of_brackets_is_not_deep() -> None:
+    assert turned(nested(500)) == nested(500)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary() | st.dates(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()) | st.integers() | st.none(), inner),
+        max_leaves=20,
+    )
+)
+def test_anything_at_all(value: Any) -> None:
+    turned(value)
+
+
+def test_a_turn_over_the_limit_is_cut_and_says_by_how_much() -> None:
+    turn = coerce.encode({"tool": "t", "output": "é" * 300_000, "parameters": ["x" * 10]})
+    cut = strict(coerce.fit(turn, 100_000))
+    assert cut["parameters"] == ["x" * 10]
+    assert cut["output"].startswith("é")
+    missing = int(cut["output"].rsplit(" bytes missing]")[0].rsplit(" ")[-1])
+    kept = cut["output"].split("[carruns:")[0]
+    assert missing + len(kept.encode()) == 600_000
+
+
+def test_a_turn_of_too_many_small_things_loses_its_largest_field() -> None:
+    turn = coerce.encode({"tool": "t", "output": list(range(100_000)), "parameters": [1]})
+    cut = strict(coerce.fit(turn, 50_000))
+    assert (cut["tool"], cut["parameters"]) == ("t", [1])
+    assert cut["output"].endswith("bytes missing]")
+
+
+def test_a_turn_that_fits_is_left_alone() -> None:
+    turn = b'{"tool":"t"}'
+    assert coerce.fit(turn, 1000) is turn
+
+
+def test_mending_gives_known_fields_their_types() -> None:
+    turn = coerce.encode({"tool": 1, "prompt": None, "duration_ms": "x", "usage": [1], "verifier_verdict": 3})
+    mended = coerce.mend(turn)
+    assert mended is not None
+    assert strict(mended) == {
+        "tool": "1",
+        "prompt": None,
+        "metadata": {"duration_ms": "x", "metadata": None},
+        "usage": {"value": [1]},
+        "verifier_verdict": {"value": 3},
+    }
+    assert coerce.mend(mended) is None

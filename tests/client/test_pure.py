@@ -1,0 +1,62 @@
+"""What must stay pure stays pure, and importing the library loads nothing it does not need."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import carruns
+import pytest
+
+HOME = Path(carruns.__file__).parent
+PURE = ("connection", "session", "outage", "coerce", "calls", "results", "records", "wire", "times", "engine", "follow")
+IMPURE = {"socket", "select", "selectors", "threading", "asyncio", "anyio", "trio", "time", "subprocess", "fcntl"}
+
+
+def imported(module: str) -> set[str]:
+    tree = ast.parse((HOME / f"{module}.py").read_text())
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(str(node.module).split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_no_io_no_clock_no_loop(module: str) -> None:
+    assert not imported(module) & IMPURE
+
+
+def loaded_by(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_loads_nothing() -> None:
+    extra = loaded_by("import carruns") - loaded_by("")
+    assert not extra & {"msgspec", "anyio", "asyncio", "socket", "threading", "click", "rich", "uvloop", "subprocess"}
+    assert {name for name in extra if name.startswith("carruns.")} == set()
+
+
+def test_the_sync_client_loads_no_event_loop() -> None:
+    extra = loaded_by("from carruns import Client; Client")
+    assert not extra & {"anyio", "asyncio", "click", "rich", "uvloop", "subprocess", "trio"}
+
+
+@pytest.mark.parametrize("module", PURE[:9])
+def test_a_pure_module_loads_no_socket(module: str) -> None:
+    assert not loaded_by(f"import carruns.{module}") & {"socket", "asyncio", "anyio", "threading", "subprocess"}
+
+
+def test_every_public_name_is_there() -> None:
+    for name in carruns.__all__:
+        assert getattr(carruns, name).__name__ == name
+    assert set(carruns.__all__) < set(dir(carruns))
+    with pytest.raises(AttributeError):
+        _ = carruns.nothing  # type: ignore[attr-defined]
+    assert carruns.__version__ == "0.1.0"
