@@ -29,6 +29,7 @@ log = logging.getLogger("carrunsd")
 
 _RECENT_NS = 3600 * 10**9  # what was written longer ago, the kernel has written back (vm.dirty_expire_centisecs)
 _GC_DELAY = 1.0  # seconds from the end of a run to the gc it may call for
+_NOTIFY_PAUSE = 0.1  # seconds before systemd is told again that we are ready
 _STOP_PATIENCE = 20.0  # seconds that commands under way and syncs get at the end
 
 
@@ -106,6 +107,7 @@ class Daemon:
                 serving.start()
                 orphans = core.orphans()
                 self._say_ready(core, len(orphans))
+                tasks.start_soon(life.tell_ready)
                 tasks.start_soon(life.adopt_orphans, orphans)
                 tasks.start_soon(life.sync_recent)
                 tasks.start_soon(life.keep_house)
@@ -121,7 +123,6 @@ class Daemon:
         log.info("carrunsd %s, pid %d, serves %s on %s", __version__, os.getpid(), core.car_dir, name)
         if orphans:
             log.info("%d runs may be in progress; %d s grace", orphans, core.settings.adopt_grace_secs)
-        systemd.notify("READY=1", f"STATUS=serving {core.car_dir}")
 
     async def _stop(self, core: Core, serving: server.Server) -> None:
         """Finish what was received, sync it, answer, and close."""
@@ -194,6 +195,11 @@ class _Life:
             self._core.apply(self._load())
             log.info("configuration read again")
             self._spooled.set()
+
+    async def tell_ready(self) -> None:
+        """Tell systemd until it has heard it: it waits for this, and kills who does not say it."""
+        while not systemd.notify("READY=1", f"STATUS=serving {self._core.car_dir}"):  # noqa: ASYNC110 - no event
+            await anyio.sleep(_NOTIFY_PAUSE)
 
     async def adopt_orphans(self, orphans: list[Any]) -> None:
         await anyio.sleep(self._core.settings.adopt_grace_secs)

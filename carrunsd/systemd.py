@@ -32,16 +32,25 @@ def listen_socket() -> socket.socket | None:
     return handed
 
 
-def notify(*lines: str) -> None:
-    """Tell the service manager, e.g. ``READY=1``, if there is one.  Never fails: it is no reason to stop."""
+def notify(*lines: str) -> bool:
+    """Tell the service manager, e.g. ``READY=1``, if there is one.
+
+    Returns false where it has to be told again: its queue is full.  Waiting for it here would stop the event loop,
+    and with it every agent, for as long as the manager is busy.  Never fails: it is no reason to stop.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address or address[0] not in "/@":
-        return
+        return True
+    if address[0] == "@":
+        address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            sender.sendto("\n".join(lines).encode(), address.replace("@", "\0", 1).encode())
+            sender.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, os.fsencode(address))
+    except BlockingIOError:
+        return False
     except OSError:
-        return
+        pass
+    return True
 
 
 def watchdog_interval() -> float | None:
