@@ -48,14 +48,20 @@ def install(
     _require_systemctl()
     places = _places(car_dir, socket)
     target = _target(user_dir)
-    changed = _write(target, units.rendered(places, hardening=hardening), force=force)
+    files = units.rendered(places, hardening=hardening)
+    _refuse_others(target, files, force=force)
+    superfluous = not hardening and units.origin(target / units.HARDENING) is Origin.OURS
+    changed = superfluous or any(not _same(target / name, text) for name, text in files.items())
+    if now and changed and not _manager_problem() and _show(units.SERVICE, "LoadState") == "loaded":
+        # Before the manager reads the new units: with another path in them, nobody would remove the old socket's.
+        _systemctl("stop", units.SOCKET, units.SERVICE)
+    _write(target, files)
+    if superfluous:
+        (target / units.HARDENING).unlink()
+        click.echo(f"removed   {target / units.HARDENING}")
     if hardening:
         places.car_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         _warn_without_namespaces()
-    elif units.origin(target / units.HARDENING) is Origin.OURS:
-        (target / units.HARDENING).unlink()
-        click.echo(f"removed   {target / units.HARDENING}")
-        changed = True
     _activate(places, changed=changed, enable=enable, now=now)
 
 
@@ -69,7 +75,7 @@ def _activate(places: units.Places, *, changed: bool, enable: bool, now: bool) -
     if enable:
         _systemctl("enable", units.SOCKET)
     if now:
-        _start(places, changed=changed)
+        _start(places)
     elif changed and _active(units.SOCKET):
         click.echo("What runs has the old units; systemctl --user restart carrunsd.socket brings the new ones.")
     else:
@@ -78,16 +84,14 @@ def _activate(places: units.Places, *, changed: bool, enable: bool, now: bool) -
         click.echo("It does not listen after the next login; --enable changes that.")
 
 
-def _start(places: units.Places, *, changed: bool) -> None:
-    """Start socket and service; a restart of the socket takes the service with it."""
+def _start(places: units.Places) -> None:
+    """Start socket and service, unless a daemon of another kind is there."""
     owner = 0 if _active(units.SERVICE) else _holder(places.car_dir / paths.LOCK_NAME)
     if owner:
         raise click.ClickException(
             f"a carrunsd runs already without systemd (process {owner}): stop it with `kill {owner}`, "
             "then systemctl --user start carrunsd"
         )
-    if changed:
-        _systemctl("stop", units.SOCKET, units.SERVICE)
     _systemctl("start", units.SOCKET, units.SERVICE)
     click.echo(f"carrunsd runs and listens on {places.socket}")
 
@@ -181,23 +185,30 @@ def _target(user_dir: Path | None) -> Path:
     return Path(config) / "systemd" / "user"
 
 
-def _write(target: Path, files: dict[str, str], *, force: bool) -> bool:
-    """Write the files that differ; all or none.  Returns whether anything changed."""
-    kinds = {name: units.origin(target / name) for name in files}
-    for name, kind in kinds.items():
+def _refuse_others(target: Path, files: dict[str, str], *, force: bool) -> None:
+    """Fail, with nothing written yet, where a file is not ours."""
+    for name in files:
+        kind = units.origin(target / name)
         if kind in (Origin.FOREIGN, Origin.EDITED) and not force:
             raise click.ClickException(f"{target / name} is {kind.value}; --force replaces it")
-    changed = False
+
+
+def _same(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
+
+
+def _write(target: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         path = target / name
-        if kinds[name] is not Origin.MISSING and path.read_bytes() == text.encode():
+        if _same(path, text):
             click.echo(f"unchanged {path}")
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, text)
         click.echo(f"wrote     {path}")
-        changed = True
-    return changed
 
 
 def _replace(path: Path, text: str) -> None:
@@ -232,10 +243,13 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``systemctl --user``; where nothing says so (su, cron), its runtime directory is the usual one."""
     usual = f"/run/user/{os.getuid()}"
     place = {"XDG_RUNTIME_DIR": usual} if os.path.isdir(usual) else {}
-    return subprocess.run(
-        ["systemctl", "--user", *arguments],
-        capture_output=True, text=True, check=False, timeout=_PATIENCE, env={**place, **os.environ},
-    )  # fmt: skip
+    command = ["systemctl", "--user", *arguments]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_PATIENCE, env={**place, **os.environ}
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no end within {_PATIENCE:.0f} s")
 
 
 def _systemctl(*arguments: str) -> None:
