@@ -290,6 +290,10 @@ class Core:
     def ended(self, run: Run, record: Any, ticket: Any, result: bytes) -> None:
         """Put down the ``ended`` record of a run that has just moved on to its end."""
         self.appender.put(run, [record], ticket, result, durable=self.settings.fsync != "no")
+        self.over(run)
+
+    def over(self, run: Run) -> None:
+        """A run has ended: it waits for nobody, and retention may have something to do."""
         if run.timer is not None:
             run.timer.cancel()
             run.timer = None

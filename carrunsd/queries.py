@@ -44,7 +44,7 @@ def _answer(ticket: Ticket | None, result: Any) -> None:
 
 def handshake(core: Core, peer: Any, params: requests.HandshakeParams | None, ticket: Ticket | None) -> None:
     """``server.handshake``: who is here, what it can do, what its limits are."""
-    wanted = params.required_capabilities if params else []
+    wanted = (params.required_capabilities if params else None) or []
     settings = core.settings
     _answer(
         ticket,

@@ -18,7 +18,7 @@ from carrunsd import limits, requests
 from carrunsd.core import Core
 from carrunsd.journal import Journal, encode_lines
 from carrunsd.ledger import COMPLETED, INCOMPLETE, OPEN, OUT_OF_ORDER, RUN_TERMINAL, TURN_LIMIT, Run
-from carrunsd.store import layout
+from carrunsd.store import layout, reader
 from carrunsd.tickets import Ticket
 from carrunsd.triage import RequestError
 
@@ -284,7 +284,7 @@ def _outcome_fault(given: dict[str, Any]) -> str | None:
             return f"outcome.{name} has the wrong type"
     if given.get("timestamp") is not None:
         try:
-            times.parse(given["timestamp"])
+            times.in_utc(given["timestamp"])
         except ValueError as error:
             return f"outcome.timestamp: {error}"
     return None
@@ -353,6 +353,10 @@ def append(core: Core, peer: Any, run: Run | None, params: requests.AppendParams
     result = _encode({"count": len(records)})
     durable = ended and core.settings.fsync != "no"
     core.appender.put(run, records, ticket, result, durable=durable)
+    if run.status is OPEN:
+        core.reopened(run)
+    elif ended:
+        core.over(run)
 
 
 def _appended_run(core: Core, params: requests.AppendParams) -> Run:
@@ -405,10 +409,13 @@ def _account(run: Run, record: dict[str, Any]) -> None:
             run.writers[writer] = max(seq, run.writers.get(writer, -1))
         if run.status is INCOMPLETE:
             run.status = OPEN
+    elif kind == "started" and not run.started_at:
+        run.intent, run.started_at = record["intent"], record["started_at"]
+        run.detached = record.get("detached") is True
     elif kind == "ended":
-        from carrunsd.store import reader
-
         status = reader.outcome_status(record["termination"])
+        if run.status is COMPLETED and status is None:
+            return  # an outcome is final
         run.status = INCOMPLETE if status is None else COMPLETED
         run.outcome_status = status
         run.ended_at = record["ended_at"]

@@ -31,7 +31,7 @@ class Request(Struct, tag_field="method", gc=False):
 class HandshakeParams(Struct):
     client_version: Any = None
     protocol_version: Any = None
-    required_capabilities: list[str] = []
+    required_capabilities: Union[list[str], None] = None
 
 
 class StartParams(Struct):
@@ -142,8 +142,8 @@ class ResumeParams(Struct):
 
 
 class AppendParams(Struct):
-    agent_id: str
-    run_id: str
+    agent_id: _Name
+    run_id: _Name
     records: list[dict[str, Any]]
 
 

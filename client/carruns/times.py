@@ -43,14 +43,20 @@ def _offset_seconds(offset: str) -> int:
 
 
 def render(nanoseconds: int, digits: int = 6) -> str:
-    """Return the instant as RFC 3339 with ``Z`` and ``digits`` (1 to 9) of fraction."""
+    """Return the instant as RFC 3339 with ``Z`` and ``digits`` (1 to 9) of fraction.
+
+    Raises ``ValueError`` before the year 1 and after 9999.
+    """
     whole, fraction = divmod(nanoseconds, _SECOND)
     return f"{_second(whole)}.{fraction:09d}"[: 20 + digits] + "Z"
 
 
 @functools.lru_cache(16)  # stamps come many a second
 def _second(whole: int) -> str:
-    return f"{_EPOCH + timedelta(seconds=whole):%Y-%m-%dT%H:%M:%S}"
+    try:
+        return (_EPOCH + timedelta(seconds=whole)).isoformat()[:19]  # strftime's %Y has no leading zeros
+    except OverflowError:
+        raise ValueError("a time before the year 1 or after 9999 in UTC") from None
 
 
 def in_utc(text: str) -> str:
