@@ -22,6 +22,7 @@ from carrunsd.feed import Feed
 from carrunsd.journal import Acks, Journal, errno_name, refuse
 from carrunsd.ledger import Run
 from carrunsd.stats import Stats
+from carrunsd.store.layout import StoreError
 from carrunsd.store.runfile import RunFile
 from carrunsd.store.tree import Tree
 from carrunsd.syncer import Syncer
@@ -187,20 +188,18 @@ class Appender:
             file = self._tree.open(journal.path, create=journal.fresh)
         if file.healed:
             log.warning("run %s: cut %d bytes of a torn tail", journal.run.run_id, file.healed)
-        if file.created:
-            try:
-                journal.new_dirs = self._tree.dirs_to_sync(journal.path)
-            except OSError:
-                file.close()
-                raise
+        if journal.closed_size not in (-1, file.size):
+            file.close()
+            raise StoreError(errno.ESTALE, f"{journal.path[1]!r} was changed by someone else while it was closed")
         journal.file = file
         self._open[journal] = None
         return file
 
     def _close_idle(self) -> None:
-        """Close the files that were opened longest ago and have nothing to sync; they open again when needed."""
+        """Close the files that were opened longest ago, best those that have nothing to sync; they open again."""
         idle = [journal for journal in self._open if journal.idle]
-        for journal in idle[: max(1, self._max_open // 8)]:
+        rest = idle or [j for j in self._open if not (j.syncing or j.failure or (j.file and j.file.broken))]
+        for journal in rest[: max(1, self._max_open // 8)]:
             self.close(journal)
 
     def close(self, journal: Journal) -> None:

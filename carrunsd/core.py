@@ -158,7 +158,7 @@ class Core:
         journal = Journal(run, entry.path, fresh=False)
         if found.torn:  # healing cuts it, so it is no line of the file
             log.warning("run %s: %d bytes of a torn tail", run.run_id, len(found.torn))
-        journal.foreign, journal.unsynced_bytes = True, found.good_bytes
+        journal.unsynced_bytes = found.good_bytes  # an earlier daemon wrote it, and may not have synced it
         self.enter(run, journal)
         if run.status is not OPEN:
             self._retire(run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import Any
 
 import msgspec
@@ -22,30 +21,30 @@ Acks = list[tuple[Ticket, bytes]]
 class Journal:
     """A run's way to its file.  ``path`` is the names of its directory and file.
 
-    ``fresh`` until the first write: the file may be made, and must hold nothing.  ``foreign`` until the first sync
-    of a file that an earlier daemon wrote: neither its data nor its entry is known to be on the device.
-    ``unsynced`` keeps what was written behind ``synced_bytes``, the length known to be on the device: should a
-    sync fail, the pages in the kernel cannot be trusted, and this is written again.  ``failure`` is the sync's
-    error until that was done.
+    ``fresh`` until the first write: the file may be made, and must hold nothing.  ``entry_unsynced`` until the
+    first sync, whoever made the file: its directories are synced with it.  ``closed_size`` is the size it was
+    closed with, -1 if it never was.  ``unsynced`` keeps what was written behind ``synced_bytes``, the length known
+    to be on the device: should a sync fail, the pages in the kernel cannot be trusted, and this is written again.
+    ``failure`` is the sync's error until that was done.
     """
 
     __slots__ = (
-        "acks", "chunks", "close_after_sync", "durable", "failure", "file", "foreign", "fresh", "new_dirs", "path",
-        "pending", "queued", "run", "sync_acks", "synced_bytes", "syncing", "unsynced", "unsynced_bytes",
+        "acks", "chunks", "close_after_sync", "closed_size", "durable", "entry_unsynced", "failure", "file",
+        "fresh", "path", "pending", "queued", "run", "sync_acks", "synced_bytes", "syncing", "unsynced", "unsynced_bytes",
     )  # fmt: skip
 
     def __init__(self, run: Run, path: tuple[str, str], *, fresh: bool) -> None:
         self.run = run
         self.path = path
         self.fresh = fresh
-        self.foreign = False
+        self.entry_unsynced = True
+        self.closed_size = -1
         self.file: RunFile | None = None
         self.chunks: list[bytes] = []
         self.pending: list[Any] = []
         self.acks: Acks = []
         self.durable = False
         self.queued = False
-        self.new_dirs: list[int] = []
         self.unsynced: list[bytes] = []
         self.unsynced_bytes = 0
         self.synced_bytes = 0
@@ -73,14 +72,13 @@ class Journal:
     @property
     def idle(self) -> bool:
         """Nothing is written that is not synced, and nobody waits."""
-        return not (self.unsynced or self.syncing or self.sync_acks or self.failure or self.queued)
+        broken = self.file is not None and self.file.broken
+        return not (self.unsynced or self.syncing or self.sync_acks or self.failure or self.queued or broken)
 
     def close(self) -> None:
-        """Close the file and the directories that were to be synced with it."""
-        for fd in self.new_dirs:
-            os.close(fd)
-        self.new_dirs = []
+        """Close the file."""
         if self.file is not None:
+            self.closed_size = self.file.size
             self.file.close()
             self.file = None
 

@@ -119,7 +119,10 @@ class Syncer:
             try:
                 jobs.append(Job(journal, self._tree))
             except OSError as error:
-                self._not_begun(journal, error)
+                if jobs and error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._urgent[journal] = None  # in the next round, with the descriptors of this one
+                else:
+                    self._not_begun(journal, error)
         lanes = [jobs[lane::WORKERS] for lane in range(min(WORKERS, len(jobs)))]
         self._running = len(lanes)
         for lane in lanes:
@@ -160,7 +163,7 @@ class Syncer:
         if journal.failure is not None:
             log.warning("run %s: written anew and synced; it takes turns again", journal.run.run_id)
             journal.failure = None
-        journal.foreign = False
+        journal.entry_unsynced = False
         self.kept_bytes -= job.bytes
         del journal.unsynced[: job.count]
         journal.unsynced_bytes -= job.end - journal.synced_bytes
@@ -247,14 +250,11 @@ class Job:
             self.fd = tree.open_for_rewriting(journal.path, None)
         else:
             self.fd = os.dup(journal.file.fd)
-        self.dirs = journal.new_dirs
-        if journal.foreign and not self.dirs:  # nobody knows whether its entry was synced
-            try:
-                self.dirs = self.dirs + tree.dirs_to_sync(journal.path)
-            except OSError:
-                os.close(self.fd)
-                raise
-        journal.new_dirs = []
+        try:
+            self.dirs = tree.dirs_to_sync(journal.path) if journal.entry_unsynced else []
+        except OSError:
+            os.close(self.fd)
+            raise
         self.acks, journal.sync_acks = journal.sync_acks, []
         journal.syncing = True
 
@@ -270,7 +270,6 @@ class Job:
                 os.fsync(fd)
         except OSError as error:
             self.error = error
-            self.journal.new_dirs, self.dirs = self.dirs, []
         for fd in (self.fd, *self.dirs):
             os.close(fd)
 
