@@ -98,7 +98,7 @@ def run(argv: list[str]) -> int:
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code = root.main(argv, prog_name="carruns", standalone_mode=False, obj=Settings())
+        code = _invoke(argv)
         sys.stdout.flush()
     except BrokenPipeError:
         return _pipe_closed()
@@ -114,6 +114,14 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         return _from_library(error)
     return code if isinstance(code, int) else 0
+
+
+def _invoke(argv: list[str]) -> object:
+    """What ``click.Command.main`` does, but that errors (EPIPE among them) come out as they are."""
+    if "_CARRUNS_COMPLETE" in os.environ:
+        root.main(argv, prog_name="carruns", obj=Settings())  # the shell asks for completions; does not return
+    with root.make_context("carruns", argv, obj=Settings()) as context:
+        return root.invoke(context)
 
 
 def _said(error: click.ClickException) -> int:
