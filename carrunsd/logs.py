@@ -15,8 +15,9 @@ _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERRO
 
 class _Journal(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record).replace("\n", "\n ")
-        return f"<{_PRIORITY.get(record.levelno, 6)}>{text}"
+        # journald makes an entry of every line: each wants the priority, or `journalctl -p err` loses tracebacks.
+        priority = f"<{_PRIORITY.get(record.levelno, 6)}>"
+        return priority + super().format(record).replace("\n", f"\n{priority} ")
 
 
 def under_journald() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from carrunsd import logs
 from tests.support import PATIENCE, Daemon, Wire, wait_until
 
 #: What systemd does between fork and exec: the socket becomes descriptor 3, the variables name this very process.
@@ -145,6 +147,29 @@ def test_under_journald_lines_have_a_priority(daemon_: Daemon) -> None:
     levels = {line[:3] for line in daemon_.log().splitlines()}
     assert levels == {"<3>", "<6>"}
     assert "<3>" + str(daemon_.car_dir / "config.toml") + ":2:" in daemon_.log()
+
+
+def test_every_line_of_an_entry_has_the_priority(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also nothing that a message quotes can pass for a line of another priority."""
+    status = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    with open(2, "w", closefd=False) as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        logs.set_up("info")
+        log = logging.getLogger("carrunsd.test")
+        try:
+            raise ValueError("bad\n<0>panic")
+        except ValueError:
+            log.exception("a defect")
+        log.debug("not this")
+        log.warning("careful")
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "<3>a defect"
+    assert {line[:3] for line in lines[:-1]} == {"<3>"}
+    assert "<3> <0>panic" in lines
+    assert lines[-1] == "<4>careful"
 
 
 def test_a_journal_stream_that_is_not_ours_gives_times(daemon_: Daemon) -> None:

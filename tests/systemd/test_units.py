@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import strict_lines, wait_until
+from tests.support import Wire, strict_lines, wait_until
 from tests.systemd.manager import Manager
 
 pytestmark = pytest.mark.user_manager
@@ -19,7 +19,8 @@ def test_start_is_active_and_ready(installed: Manager) -> None:
     installed.systemctl("start", "carrunsd")  # Type=notify: returns once READY=1 was said
     assert installed.systemctl("is-active", "carrunsd.service", "carrunsd.socket") == "active\nactive"
     assert installed.show("StatusText") == "serving /mnt/agent/.car"
-    assert installed.show("NotifyAccess") == "main"
+    with Wire(installed.socket) as root:
+        assert root.call("server.ping") == {}
     with installed.wire() as wire:
         assert wire.call("server.handshake")["pid"] == installed.main_pid
 
@@ -199,6 +200,8 @@ def test_hardening_works_without_privileges(manager: Manager) -> None:
         wire.turns(run_id, "confined", writer="w", seq=0, durable=True)
         wire.complete(run_id)
     assert len(_turns(manager, run_id)) == 1
+    with Wire(manager.socket) as root:  # what the drop-in costs: in its user namespace, root is nobody
+        assert "is for user 7373 only" in root.read()["error"]["message"]
     pid = manager.main_pid
     assert _status(pid)["CapBnd"] == "0000000000000000"
     outside, inside = os.stat("/proc/self/ns/net").st_ino, os.stat(f"/proc/{pid}/ns/net").st_ino
