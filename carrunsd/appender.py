@@ -60,6 +60,7 @@ class Appender:
         self._max_open = max_open_files
         self._dirty: list[Journal] = []
         self._scheduled = False
+        self.flush_follows = False  # set by whoever will flush in this very turn of the loop
         self._stamp = ""
         self._open: OrderedDict[Journal, None] = OrderedDict()
 
@@ -105,13 +106,13 @@ class Appender:
             journal.acks.append((ticket, result))
 
     def _wake(self) -> None:
-        if not self._scheduled:
+        if not self._scheduled and not self.flush_follows:
             self._scheduled = True
             self._schedule(self.flush)
 
     def flush(self) -> None:
         """Write everything that was put down."""
-        self._scheduled = False
+        self._scheduled = self.flush_follows = False
         self._stamp = ""
         dirty, self._dirty = self._dirty, []
         for journal in dirty:

@@ -107,8 +107,10 @@ class Peer:
         if self.framer.overlong:
             self._refuse_overlong()
         if block:
+            appender = self._core.appender
+            appender.flush_follows = True
             self._take(block)
-            self._core.appender.flush()
+            appender.flush()
         if self._out and not self._writing:
             self._push()
         return True
