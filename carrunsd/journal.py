@@ -30,7 +30,8 @@ class Journal:
 
     __slots__ = (
         "acks", "chunks", "close_after_sync", "closed_size", "durable", "entry_unsynced", "failure", "file",
-        "fresh", "path", "pending", "queued", "run", "sync_acks", "synced_bytes", "syncing", "unsynced", "unsynced_bytes",
+        "fresh", "path", "pending", "queued", "run", "sync_acks", "synced_bytes", "syncing", "unsynced",
+        "unsynced_bytes",
     )  # fmt: skip
 
     def __init__(self, run: Run, path: tuple[str, str], *, fresh: bool) -> None:
