@@ -1,4 +1,4 @@
-"""``list``, ``show`` and ``status``: with a daemon and without, in a pipe and on a terminal, with hostile content."""
+"""``list``, ``show``, ``status``: with a daemon and without, in a pipe, on a terminal, with hostile content."""
 
 from __future__ import annotations
 
@@ -193,7 +193,8 @@ def test_show_says_what_is_missing(live: Place) -> None:
 def test_hostile_content_is_harmless(live: Place, full: bool) -> None:
     with live.client() as client, client.run("evil\x1b[2J", intent=HOSTILE) as run:
         run.turn(tool=HOSTILE, parameters={HOSTILE: HOSTILE}, output=HOSTILE, prompt=HOSTILE, error=HOSTILE)
-        run.turn(output={"stream": HOSTILE, "text": HOSTILE}, **{HOSTILE: HOSTILE})
+        unknown: dict[str, Any] = {HOSTILE: HOSTILE}
+        run.turn(output={"stream": HOSTILE, "text": HOSTILE}, **unknown)
         run.turn(output="x" * 60_000 + "\n" * 50)
         run.fail(HOSTILE, evidence=[{"kind": HOSTILE, "description": HOSTILE, "data": HOSTILE}])
     assert_harmless(live.run("list").stdout)

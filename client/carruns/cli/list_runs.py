@@ -73,9 +73,9 @@ _COLUMNS = (
     Column("ID"),
     Column("AGENT", flexible=True, least=10),
     Column("STATUS"),
-    Column("TURNS", right=True),
-    Column("TOOK", right=True, drop=3),
-    Column("AGE", right=True),
+    Column("TURNS", right=True, drop=4),
+    Column("TOOK", right=True, drop=2),
+    Column("AGE", right=True, drop=3),
     Column("SIZE", right=True, drop=1),
     Column("INTENT", flexible=True, least=16),
 )

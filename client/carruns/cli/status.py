@@ -124,17 +124,23 @@ def _counters(report: dict[str, Any]) -> list[tuple[str, str]]:
     if not report["up"]:
         return []
     n = {key: humane.count(value) for key, value in report.items() if isinstance(value, int)}
-    return [
-        ("open runs", n["open_runs"]),
-        ("connections", f"{n['connections']} now, {n['accepted']} in all, {n['refused']} refused"),
-        ("written", f"{n['records']} records, {humane.size(report['bytes'])} in {n['batches']} batches"),
-        (
-            "synced",
-            f"{n['syncs']} times (fsync = {report['fsync']}), {humane.size(report['unsynced_bytes'])} not yet",
-        ),
-        ("requests", f"{n['requests']}, {n['errors']} answered with an error"),
-        ("events", f"{n['events']} sent, {n['events_dropped']} dropped for slow readers"),
-    ]
+    sizes = {key: humane.size(value) for key, value in report.items() if isinstance(value, int)}
+    texts = (
+        ("open runs", "{open_runs}"),
+        ("connections", "{connections} now, {accepted} in all, {refused} refused"),
+        ("written", f"{{records}} records, {sizes.get('bytes')} in {{batches}} batches"),
+        ("synced", f"{{syncs}} times (fsync = {report.get('fsync')}), {sizes.get('unsynced_bytes')} not yet"),
+        ("requests", "{requests}, {errors} answered with an error"),
+        ("events", "{events} sent, {event_gaps} gaps for slow readers"),
+    )
+    return [(name, text.format_map(_Counters(n))) for name, text in texts]
+
+
+class _Counters(dict[str, str]):
+    """A daemon of another version may not have all of them."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
 
 
 def _advice(report: dict[str, Any]) -> list[str]:

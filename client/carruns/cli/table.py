@@ -9,6 +9,7 @@ from . import clean
 from .screen import Screen
 
 _GAP = "  "
+_TINY = 3
 
 
 class Column(NamedTuple):
@@ -50,9 +51,21 @@ def _fitted(columns: Sequence[Column], natural: list[int], width: int | None) ->
             widths[at] -= give
             over -= give
         droppable = [at for at in shown if columns[at].drop]
-        if over <= 0 or not droppable:
+        if over <= 0:
             return shown, widths
+        if not droppable:
+            return shown, _squeezed(columns, widths, shown, over)
         shown.remove(min(droppable, key=lambda at: columns[at].drop))
+
+
+def _squeezed(columns: Sequence[Column], widths: list[int], shown: list[int], over: int) -> list[int]:
+    """Take from the flexible columns what is over, below their least; the last resort of a very narrow screen."""
+    for at in shown:
+        if columns[at].flexible:
+            give = max(0, min(over, widths[at] - _TINY))
+            widths[at] -= give
+            over -= give
+    return widths
 
 
 def _line(
