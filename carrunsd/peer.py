@@ -138,6 +138,8 @@ class Peer:
             incoming = requests.decoder.decode_lines(block)
         except _BAD:
             incoming = None
+        if incoming is not None and len(incoming) != block.count(b"\n"):
+            incoming = None  # two on a line, one over two, blank lines: what is taken must not depend on reads
         if incoming is None or not (requests.CHECKED.issuperset(map(type, incoming)) or strict.plain(block)):
             incoming = self._one_by_one(block)
         self._run(incoming, big=not limits.lines_within(block, limit))

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from carruns import errors, ids, times
+from carruns import errors, ids, times, wire
 from carruns.records import OUTCOME_STATUSES, Turn, agent_slug
 from carrunsd import limits, requests
 from carrunsd.core import Core
 from carrunsd.journal import Journal, encode_lines
 from carrunsd.ledger import COMPLETED, INCOMPLETE, OPEN, OUT_OF_ORDER, RUN_TERMINAL, TURN_LIMIT, Run
-from carrunsd.store import layout, reader
+from carrunsd.store import layout, reader, strict
 from carrunsd.tickets import Ticket
 from carrunsd.triage import RequestError
 
@@ -38,19 +38,22 @@ def start(core: Core, peer: Any, params: dict[str, Any], ticket: Ticket | None) 
     try:
         asked = msgspec.convert({k: params[k] for k in _START_FIELDS if k in params}, requests.StartParams)
         agent_id = asked.agent_id or agent_slug(asked.agent_name or "")
-        started_at = times.in_utc(asked.started_at) if asked.started_at else core.appender.stamp
     except msgspec.ValidationError as error:
         raise RequestError(errors.INVALID_PARAMS, f"runs.start: {error}") from None
     except ValueError as error:
         text = str(error) if asked.agent_id or asked.agent_name else "give agent_id or agent_name"
         raise RequestError(errors.INVALID_PARAMS, f"runs.start: {text}") from None
+    try:
+        started_at = times.in_utc(asked.started_at) if asked.started_at else core.appender.stamp
+    except ValueError as error:
+        raise RequestError(errors.INVALID_PARAMS, f"runs.start: started_at: {error}") from None
     if asked.idempotency_key == "":
         raise RequestError(errors.INVALID_PARAMS, "runs.start: idempotency_key must not be empty")
     run_id = asked.idempotency_key or ids.uuid7()
     run = core.runs.get(run_id)
     if run is None:
         run = _new_run(core, run_id, agent_id, started_at, params, asked)
-        records = [_started(run, params, asked)]
+        records = [_fetchable(_started(run, params, asked))]
         core.enter(run, Journal(run, _path(agent_id, run_id), fresh=True))
         run.mark()
         run.lines = 1
@@ -110,6 +113,14 @@ def _started(run: Run, params: dict[str, Any], asked: requests.StartParams) -> d
         if value is not None and value is not False:
             record.setdefault(name, value)
     record.update((key, value) for key, value in params.items() if key not in _RESERVED)
+    return record
+
+
+def _fetchable(record: Any) -> Any:
+    """Return ``record``, or raise if a strict reader could not read the answer that brings it."""
+    if strict.too_deep_to_fetch(record):
+        message = f"it nests too deep: in an answer of runs.get_trace it has over {wire.MAX_DEPTH} levels; flatten"
+        raise RequestError(errors.UNREADABLE, message)
     return record
 
 
@@ -213,6 +224,7 @@ def record_model_turn(
         turn.duration_ms = params.duration_ms
     if params.turn_index is not None:
         turn.metadata = {"turn_index": params.turn_index}
+    _fetchable(turn)
     batch = requests.RecordTurnsParams(params.run_id, [turn], params.writer, params.seq, params.durable)
     record_turns(core, peer, run, batch, ticket, big=True)
 
@@ -243,6 +255,7 @@ def complete(
     run = _known(run, params.run_id)
     result = _encode({"run_id": run.run_id, "ok": True})
     outcome = _outcome(params.outcome, core.appender.stamp)
+    _fetchable([[outcome]])  # where it stands in its record
     if run.status is COMPLETED:
         if not _same_outcome(params.outcome, run.outcome):
             message = f"run {run.run_id!r} has ended as {run.outcome_status}; an outcome is final"

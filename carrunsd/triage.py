@@ -64,12 +64,7 @@ def _read_one(line: bytes) -> Any:
     try:
         request = requests.whole_decoder.decode(line)
     except _LOOSE_FAULTS as fault:
-        try:
-            request = _loose(line, fault)
-        except RequestError as error:
-            if error.request_id is UNSET:
-                error.request_id = None
-            raise
+        request = _loose(line, fault)
     if strict.too_deep(line):
         raise RequestError(errors.UNREADABLE, _DEEP, _answerable(request.id))
     if strict.may_hold_huge_number(line):
@@ -124,9 +119,7 @@ def _name_fault(line: bytes) -> dict[str, Any]:
         raise RequestError(errors.UNREADABLE, _DEEP, None) from None
     except ValueError as error:
         raise RequestError(errors.PARSE_ERROR, f"not JSON: {error}", None) from None
-    if not isinstance(value, dict):
-        raise RequestError(errors.INVALID_REQUEST, "a request is a JSON object with a `method`", None)
-    request_id = _answerable(value.get("id", UNSET))
+    request_id = _answerable(value.get("id", UNSET)) if isinstance(value, dict) else None
     if unreadable:
         raise RequestError(errors.UNREADABLE, f"{unreadable[0]} is out of range for a number", request_id)
     if _has_surrogate(text):
@@ -135,6 +128,8 @@ def _name_fault(line: bytes) -> dict[str, Any]:
         except UnicodeEncodeError:
             message = "a string holds a lone surrogate (\\ud800 to \\udfff), which is no Unicode text; replace it"
             raise RequestError(errors.UNREADABLE, message, request_id) from None
+    if not isinstance(value, dict):
+        raise RequestError(errors.INVALID_REQUEST, "a request is a JSON object with a `method`", None)
     return value
 
 
@@ -168,6 +163,7 @@ def _check_envelope(message: dict[str, Any]) -> None:
         raise RequestError(errors.INVALID_REQUEST, "`id` must be a string, a number or null", None)
     method = message.get("method")
     if not isinstance(method, str):
+        request_id = None if request_id is UNSET else request_id  # this is no notification, but no request at all
         raise RequestError(errors.INVALID_REQUEST, "`method` must be a string", request_id)
     if method not in requests.METHODS:
         near = difflib.get_close_matches(method, requests.METHODS, 1)

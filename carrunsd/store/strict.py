@@ -38,6 +38,12 @@ def plain(text: bytes) -> bool:
     return not _may_be_too_deep(text) and not may_hold_huge_number(text)
 
 
+def too_deep_to_fetch(record: Any) -> bool:
+    """Tell whether ``record`` would nest too deep in the answer of ``runs.get_trace``, three levels further in."""
+    text = msgspec.json.encode(record)
+    return too_deep(b"[[[" + text + b"]]]")
+
+
 def may_hold_huge_number(text: bytes) -> bool:
     """Tell whether JSON ``text`` has so many digits in a row that they may be no finite number."""
     return _DIGITS.search(text) is not None

@@ -147,7 +147,7 @@ def test_start_with_wrong_params_says_which(shared: Daemon, wire: Wire, params: 
     error = wire.error("runs.start", **params)
     assert error["code"] == -32602
     assert error["data"]["kind"] == "invalid_params"
-    assert re.search("intent|agent_id|agent_name|idempotency_key|detached|RFC 3339", error["message"])
+    assert re.search("intent|agent_id|agent_name|idempotency_key|detached|started_at", error["message"])
     assert shared.files() == before
 
 
@@ -452,7 +452,8 @@ def test_a_run_that_is_not_there(shared: Daemon, wire: Wire, method: str, run_id
 def whole_run(agent: str, run: str) -> list[dict[str, Any]]:
     outcome = {"status": "done", "summary": "", "evidence": [], "metrics": {}, "timestamp": "2026-01-01T00:00:09Z"}
     return [
-        {"record": "started", "run_id": run, "agent_id": agent, "intent": "i", "started_at": "2026-01-01T00:00:00.5Z"},
+        {"record": "started", "run_id": run, "agent_id": agent, "intent": "i",
+         "started_at": "2026-01-01T00:00:00.5Z"},
         {"record": "turn", "index": 3, "parameters": None, "verifier_verdict": "not_run", "x_unknown": 1},
         {"record": "checkpoint", "whatever": {"k": None}},
         {"record": "turn", "index": 7, "writer": "w", "seq": 4},
