@@ -14,8 +14,8 @@ from rich.console import Console
 
 from benchmarks import host, picture, report
 from benchmarks.bench import Bench
-from benchmarks.cases import CASES
 from benchmarks.measure import Result
+from benchmarks.suite import CASES
 
 HERE = Path(__file__).parent
 

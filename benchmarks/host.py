@@ -10,6 +10,8 @@ import sqlite3
 import subprocess
 from pathlib import Path
 
+_HERE = Path(__file__).parent.resolve()
+
 
 def facts(home: Path) -> dict[str, str]:
     """Return what to print beside the figures; ``home`` is where the files were."""
@@ -22,7 +24,7 @@ def facts(home: Path) -> dict[str, str]:
             [f"Python {platform.python_version()}", *map(_version, ("msgspec", "uvloop", "redis")),
              f"SQLite {sqlite3.sqlite_version}", _redis()]
         ),
-        "commit": _output(["git", "-C", str(Path(__file__).parent.resolve()), "describe", "--always", "--dirty"]) or "unknown",
+        "commit": _output(["git", "-C", str(_HERE), "describe", "--always", "--dirty"]) or "unknown",
         "policy": "carrunsd `fsync = everysec` (its default) unless a row says durable",
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""One file a case; each has ``run(bench)``, which returns what it found."""
+"""The cases by name, in the order in which they run."""
 
 from __future__ import annotations
 

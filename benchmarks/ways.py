@@ -176,7 +176,7 @@ class Library:
     ack = KERNEL
 
     def __init__(self, server: Server, agent: str = "bench") -> None:
-        self.client = carruns.Client(socket=server.socket, autostart=False, strict=True, timeout=60)
+        self.client = carruns.Client(socket=server.socket, autostart=False, strict=True, timeout=60, budget=60)
         self.agent = agent
 
     def begin(self) -> None:
