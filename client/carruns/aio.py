@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 import anyio
 
-from . import calls, coerce, wire
+from . import calls, wire
 from .calls import Call, Instant
 from .core import DEFAULT_SPOOL_BYTES, PLAIN_TURN, Core, RunBase, watch_over
 from .engine import Engine, Steps, Wait
@@ -35,7 +35,6 @@ T = TypeVar("T")
 #: While there is something to send, look this often whether there is also something to read.
 _WRITE_SLICE = 0.02
 _MAX_DEPTH = wire.MAX_DEPTH
-_encode = coerce.encode
 
 
 class AsyncDriver:
@@ -119,7 +118,7 @@ class AsyncRun(RunBase):
         clients raise ``NotStored`` or ``ValueError`` instead.
         """
         try:
-            turn = _encode(fields)
+            turn = self._encode(fields)
             # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.
             if len(turn) - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH or len(turn) > PLAIN_TURN:
                 turn = self._core.encoded(fields)

@@ -48,6 +48,8 @@ class Core:
         self.car_dir = paths.car_dir(car_dir)
         self.socket = paths.socket_path(self.car_dir, socket)
         self.strict = strict
+        #: The fast way to encode a turn; where it raises, :meth:`encoded` is the slow one.
+        self.encode = msgspec.json.Encoder().encode if strict else coerce.encode
         self.starter = autostart.starter(self.car_dir, self.socket, autostart_wanted)
         self._settings = (timeout, budget)
         self.engine = self.new_engine()
@@ -78,7 +80,7 @@ class Core:
 
     def _encoded_strictly(self, fields: Any) -> bytes:
         try:
-            turn = msgspec.json.encode(fields)
+            turn = self.encode(fields)
         except Exception as error:
             raise ValueError(f"JSON cannot hold this turn: {error}") from error
         if len(turn) > self.longest_turn:
@@ -125,6 +127,7 @@ class RunBase:
 
     def __init__(self, core: Core, session: Session, *, turns_before: int = 0) -> None:
         self._core = core
+        self._encode = core.encode
         self._session = session
         self._pid = os.getpid()
         self._began = time.monotonic()

@@ -317,7 +317,7 @@ class Courier:
         _, spooled, _, pending = session.counts()
         session.dropped += spooled + pending
         session.next_seq = session.acked + 1
-        session.gaps = [seq for seq in session.gaps if seq <= session.acked]
+        session.gaps = {seq: lost for seq, lost in session.gaps.items() if seq <= session.acked}
         session.unacked.clear()
         self.clear_spool(session)
         session.refusal = error

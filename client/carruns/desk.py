@@ -10,6 +10,7 @@ is cancelled. Nothing here raises because of the daemon or the disk unless ``str
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from . import calls, errors
@@ -51,7 +52,7 @@ class Desk:
         """
         self.courier.sessions[session.run_id] = session
         try:
-            placed = yield from self._settle(session)
+            placed = yield from self._settle(session, eager=True)
         finally:
             self._shelve(session)
         if session.phase is Phase.OVER and session.refusal is not None:
@@ -78,7 +79,7 @@ class Desk:
             self.courier.ask_flush(session)
         placed = False
         try:
-            placed = yield from self._settle(session)
+            placed = yield from self._settle(session, eager=self._strict)
         finally:
             if not placed and not self._strict:
                 self._shelve(session, newest=True)
@@ -99,7 +100,7 @@ class Desk:
             session.untake()
             raise errors.NotStored(f"the turn was not stored: {session.refusal or self.engine.problem}")
 
-    def _settle(self, session: Session) -> Steps[bool]:
+    def _settle(self, session: Session, *, eager: bool) -> Steps[bool]:
         """Bring the session to LIVE with nothing waiting, within what an outage may still cost."""
         engine, courier = self.engine, self.courier
 
@@ -122,7 +123,8 @@ class Desk:
             # A daemon that takes and answers is only busy: that is no outage, however long it lasts.
             return max(engine.moved_at, began) + max(engine.outage.left(now), engine.budget / 2)
 
-        placed = yield from engine.strive(is_placed, deadline, lambda: courier.advance(session))
+        advance = partial(courier.advance, session)
+        placed = yield from engine.strive(is_placed, deadline, advance, eager=eager)
         if not placed and engine.ready and session.phase is not Phase.HELD:
             now = engine.clock()
             engine.outage.spend(now - began, now)

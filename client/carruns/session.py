@@ -97,7 +97,7 @@ class Session:
         self.tentative = (-1, 0)
         self.checks = 0
         self.unacked: deque[bytes] = deque()
-        self.gaps: list[int] = []
+        self.gaps: dict[int, int] = {}  # gap turns: their number, and how many turns each stands for
         self.cost = self.window_from = 0
         self.mark = CHECK_COST
         self.flights: deque[tuple[int, int]] = deque()
@@ -143,7 +143,7 @@ class Session:
         """Number the gap turn for what was dropped, so that it goes before whatever comes next."""
         if self.owed:
             self.tentative = (self.next_seq, self.owed)
-            self.gaps.append(self.next_seq)
+            self.gaps[self.next_seq] = self.owed
             self.take(gap_turn(self.owed, "spool_full"))
             self.owed = 0
 
@@ -165,7 +165,7 @@ class Session:
         gap, lost = self.tentative
         if gap == self.next_seq - 1 > self.sent and self.unacked:
             self.untake()
-            self.gaps.remove(gap)
+            del self.gaps[gap]
             self.owed += lost
         self.tentative = (-1, 0)
 
@@ -206,24 +206,26 @@ class Session:
         ``spooled`` are the lines of the spool file after the old ``acked``; all of them are in memory
         afterwards. ``lost`` counts those among them that are lost as well.
         """
-        forgotten = max(0, self.acked - acked)
-        gaps, had = set(self.gaps), self.next_seq - 1
-        stored = self._stored()
-        turns = [(self.seq_of(line) in gaps, self.turn_of(line)) for line in (*spooled, *self.unacked)]
+        known = acked < self.next_seq  # if not, we cannot tell what it has, and take its old word for it
+        upto = min(acked, self.acked) if known else self.acked
+        stored, kept = self._stored(self.acked), self._stored(upto)
+        retold = sum(count for seq, count in self.gaps.items() if upto < seq <= self.acked)
+        gaps = self.gaps
+        turns = [(gaps.get(self.seq_of(line), 0), self.turn_of(line)) for line in (*spooled, *self.unacked)]
         self.begin(writer)
-        self.stored_before = max(0, stored - forgotten) if acked <= had else stored
-        self.dropped += lost + forgotten
-        self.owed += lost + forgotten
+        self.stored_before = kept
+        self.dropped += lost + stored - kept
+        self.owed += lost + stored - kept + retold
         self.settle_owed()
-        for is_gap, turn in turns:
-            if is_gap:
-                self.gaps.append(self.next_seq)
+        for stands_for, turn in turns:
+            if stands_for:
+                self.gaps[self.next_seq] = stands_for
             self.take(turn)
 
     def gap_line(self, seq: int, reason: str) -> bytes:
         """Return the line that stands for turn ``seq`` from now on, refused for good; counts it as dropped."""
         if seq not in self.gaps:
-            self.gaps.append(seq)
+            self.gaps[seq] = 1
             self.dropped += 1
         return wire.turn_line(self.head, seq, gap_turn(1, reason))
 
@@ -277,15 +279,15 @@ class Session:
 
     # --- counting -------------------------------------------------------------------------------------------
 
-    def _stored(self) -> int:
-        return self.stored_before + self.acked + 1 - sum(seq <= self.acked for seq in self.gaps)
+    def _stored(self, upto: int) -> int:
+        return self.stored_before + upto + 1 - sum(seq <= upto for seq in self.gaps)
 
     def counts(self) -> tuple[int, int, int, int]:
         """Return how many turns of the agent's are stored, spooled, dropped and pending; gap turns do not count."""
         upto = max(self.acked, self.spooled)
         spooled = upto - self.acked - sum(self.acked < seq <= upto for seq in self.gaps)
         pending = self.next_seq - 1 - upto - sum(seq > upto for seq in self.gaps)
-        return self._stored(), self.spooled_before + spooled, self.dropped, pending
+        return self._stored(self.acked), self.spooled_before + spooled, self.dropped, pending
 
 
 def gap_turn(lost: int, reason: str) -> bytes:

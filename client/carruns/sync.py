@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
-from . import calls, coerce, wire
+from . import calls, wire
 from .calls import Call, Instant
 from .core import DEFAULT_SPOOL_BYTES, PLAIN_TURN, Core, RunBase, watch_over
 from .engine import Engine, Steps, Wait
@@ -32,7 +32,6 @@ T = TypeVar("T")
 
 _LONGEST_POLL = 3600.0
 _MAX_DEPTH = wire.MAX_DEPTH
-_encode = coerce.encode
 
 
 class Driver:
@@ -108,7 +107,7 @@ class Run(RunBase):
         clients raise ``NotStored`` or ``ValueError`` instead.
         """
         try:
-            turn = _encode(fields)
+            turn = self._encode(fields)
             # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.
             if len(turn) - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH or len(turn) > PLAIN_TURN:
                 turn = self._core.encoded(fields)

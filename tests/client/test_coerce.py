@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import pathlib
@@ -11,10 +11,10 @@ from collections import OrderedDict, UserDict
 from typing import Any
 
 import pytest
-from carruns import coerce
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carruns import coerce
 from tests.support import nested, strict
 
 
@@ -61,7 +61,7 @@ def turned(value: Any) -> Any:
         (pathlib.Path("/x/y"), "/x/y"),
         (pathlib.Path("/x/\udcff"), "/x/\ufffd"),
         (decimal.Decimal("1.20"), "1.20"),
-        (datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc), "2024-01-02T00:00:00Z"),
+        (dt.datetime(2024, 1, 2, tzinfo=dt.UTC), "2024-01-02T00:00:00Z"),
         (Point(), {"x": 1}),
         (Point(x="\udc00"), {"x": "\ufffd"}),
         (OrderedDict(a=1), {"a": 1}),
@@ -107,8 +107,16 @@ def test_a_string_of_brackets_is_not_deep() -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary() | st.dates(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()) | st.integers() | st.none(), inner),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(st.characters())
+        | st.binary()
+        | st.dates(),
+        lambda inner: (
+            st.lists(inner) | st.dictionaries(st.text(st.characters()) | st.integers() | st.none(), inner)
+        ),
         max_leaves=20,
     )
 )

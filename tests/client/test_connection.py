@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from carruns import errors
 from carruns.connection import Answer, Connection, Event, Garbage, Notification, as_request
 from carruns.wire import turn_head, turn_line
@@ -14,7 +15,14 @@ from carruns.wire import turn_head, turn_line
 ANSWER = b'{"jsonrpc":"2.0","id":7,"result":{"a":[1,2]}}\n'
 REFUSAL = b'{"id":8,"error":{"code":-32001,"message":"no such run","data":{"kind":"run_not_found"}}}\n'
 EVENT = b'{"jsonrpc":"2.0","method":"runs.event","params":{"x":1}}\n'
-NONSENSE = [b"nonsense\n", b"[]\n", b'{"id":"x","result":1}\n', b'{"id":null,"error":{"code":-32700}}\n', b"\xff\xfe\n", b"[" * 9000 + b"\n"]
+NONSENSE = [
+    b"nonsense\n",
+    b"[]\n",
+    b'{"id":"x","result":1}\n',
+    b'{"id":null,"error":{"code":-32700}}\n',
+    b"\xff\xfe\n",
+    b"[" * 9000 + b"\n",
+]
 
 
 def whole(data: bytes) -> list[Event]:
@@ -29,7 +37,7 @@ def byte_by_byte(data: bytes) -> list[Event]:
 def with_more_behind(data: bytes) -> list[Event]:
     connection = Connection()
     events = connection.receive(data + b'{"id":99,"res')
-    assert [event.id for event in connection.receive(b"ult\":null}\n") if isinstance(event, Answer)] == [99]
+    assert [event.id for event in connection.receive(b'ult":null}\n') if isinstance(event, Answer)] == [99]
     return events
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from carruns.outage import FIRST_PAUSE, LONGEST_PAUSE, Outage
 
 

@@ -7,11 +7,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-import carruns
 import pytest
 
+import carruns
+
 HOME = Path(carruns.__file__).parent
-PURE = ("connection", "session", "outage", "coerce", "calls", "results", "records", "wire", "times", "engine", "follow")
+PURE = (
+    "connection",
+    "session",
+    "outage",
+    "coerce",
+    "calls",
+    "results",
+    "records",
+    "wire",
+    "times",
+    "engine",
+    "follow",
+)
 IMPURE = {"socket", "select", "selectors", "threading", "asyncio", "anyio", "trio", "time", "subprocess", "fcntl"}
 
 
@@ -39,7 +52,17 @@ def loaded_by(code: str) -> set[str]:
 
 def test_importing_loads_nothing() -> None:
     extra = loaded_by("import carruns") - loaded_by("")
-    assert not extra & {"msgspec", "anyio", "asyncio", "socket", "threading", "click", "rich", "uvloop", "subprocess"}
+    assert not extra & {
+        "msgspec",
+        "anyio",
+        "asyncio",
+        "socket",
+        "threading",
+        "click",
+        "rich",
+        "uvloop",
+        "subprocess",
+    }
     assert {name for name in extra if name.startswith("carruns.")} == set()
 
 
