@@ -64,10 +64,10 @@ class Turn(Struct, tag_field="record", tag="turn", forbid_unknown_fields=True, g
     policy_rejected: Any = UNSET
     recorded_at: Any = UNSET
     started_at: _Text = UNSET
-    duration_ms: Union[int, float, None, UnsetType] = UNSET
+    duration_ms: Union[int, float, UnsetType, None] = UNSET
     tool_call_id: _Text = UNSET
     model: _Text = UNSET
-    usage: Union[dict[str, Any], None, UnsetType] = UNSET
+    usage: Union[dict[str, Any], UnsetType, None] = UNSET
     error: Any = UNSET
     writer: Any = UNSET
     seq: Any = UNSET

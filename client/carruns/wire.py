@@ -22,7 +22,7 @@ MAX_DEPTH = 127
 
 
 class LineFramer:
-    """Cut a byte stream into blocks of whole lines; a line over ``limit`` bytes is skipped, not held.
+    r"""Cut a byte stream into blocks of whole lines; a line over ``limit`` bytes is skipped, not held.
 
     Feed it what arrived.  It returns the whole lines so far as one block (``b""`` if there is none), each line
     with its ``\\n``.  ``overlong`` counts the lines dropped since it was last set to 0.
@@ -64,6 +64,11 @@ class LineFramer:
         else:
             self._parts.append(data)
 
+    def skip_line(self) -> None:
+        """Forget the unfinished line and skip the rest of it, without counting it as overlong."""
+        if self._held:
+            self._parts, self._held, self._skipping = [], 0, True
+
     def _drop(self) -> None:
         """Forget the line that is coming in: it is over the limit.  Counted once, at its start."""
         self._parts, self._held, self._skipping = [], 0, True
@@ -89,7 +94,7 @@ class LineFramer:
 class Response(Struct):
     """An answer, or what the daemon sends unasked (``method`` and ``params``, no ``id``)."""
 
-    id: Union[int, str, float, None, UnsetType] = UNSET
+    id: Union[int, str, float, UnsetType, None] = UNSET
     result: Any = UNSET
     error: Any = UNSET
     method: Union[str, UnsetType] = UNSET
