@@ -217,7 +217,7 @@ def _within(directory: Path) -> Iterator[Path]:
 def _closed_parts() -> list[str]:
     """Return pairs: a directory that others cannot pass through, and what the daemon needs below it."""
     pairs: list[str] = []
-    source = [_REPOSITORY / name for name in ("carrunsd", "client", "systemd")]
+    source = [str(_REPOSITORY / name) for name in ("carrunsd", "client", "systemd")]
     for needed in dict.fromkeys(os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, *source)):
         for parent in reversed(Path(needed).parents):
             if not stat.S_IMODE(parent.stat().st_mode) & 0o001:

@@ -189,6 +189,22 @@ def test_the_whole_way(manager: Manager) -> None:
 
 
 @pytest.mark.user_manager
+def test_units_elsewhere_are_not_the_ones_that_run(installed: Manager) -> None:
+    installed.systemctl("start", "carrunsd")
+    installed.carruns("install", "--user-dir", "/mnt/agent/elsewhere")
+    installed.carruns("uninstall", "--user-dir", "/mnt/agent/elsewhere")
+    assert installed.show("ActiveState") == "active"
+
+
+@pytest.mark.usefixtures("systemctl")
+def test_a_place_that_cannot_be_written_is_named(base: Path) -> None:
+    (base / "units").write_text("a file")
+    refused = _carruns("install", "--user-dir", str(base / "units"))
+    assert refused.exit_code == 1
+    assert f"cannot be written: [Errno 17] File exists: '{base}/units'" in refused.stderr
+
+
+@pytest.mark.user_manager
 def test_a_path_removed_under_the_socket_is_named(installed: Manager) -> None:
     installed.systemctl("start", "carrunsd")
     installed.socket.unlink()

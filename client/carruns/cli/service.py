@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import click
 
 from carruns import paths
+from carruns.cli import service_systemctl as systemctl
 from carruns.cli import service_units as units
 from carruns.cli.service_units import Origin
 
 _NOT_RUNNING, _NOT_INSTALLED = 3, 4  # as systemctl status
-_PATIENCE = 240.0  # seconds: more than the units' own time limits
 _ALL = (units.SERVICE, units.SOCKET, units.HARDENING)
 
 _user_dir = click.option(
@@ -52,10 +51,13 @@ def install(
     _refuse_others(target, files, force=force)
     superfluous = not hardening and units.origin(target / units.HARDENING) is Origin.OURS
     changed = superfluous or any(not _same(target / name, text) for name, text in files.items())
-    if now and changed and not _manager_problem() and _show(units.SERVICE, "LoadState") == "loaded":
+    if now and changed and _loaded_from(target):
         # Before the manager reads the new units: with another path in them, nobody would remove the old socket's.
-        _systemctl("stop", units.SOCKET, units.SERVICE)
-    _write(target, files)
+        systemctl.tell("stop", units.SOCKET, units.SERVICE)
+    try:
+        _write(target, files)
+    except OSError as error:
+        raise click.ClickException(f"the units cannot be written: {error}") from None
     if superfluous:
         (target / units.HARDENING).unlink()
         click.echo(f"removed   {target / units.HARDENING}")
@@ -66,33 +68,33 @@ def install(
 
 
 def _activate(places: units.Places, *, changed: bool, enable: bool, now: bool) -> None:
-    problem = _manager_problem()
+    problem = systemctl.problem()
     if problem:
         click.echo(f"The units are in place, but {problem}.", err=True)
         click.echo("From a login session: systemctl --user enable --now carrunsd.socket", err=True)
         raise SystemExit(1 if enable or now else 0)
-    _systemctl("daemon-reload")
+    systemctl.tell("daemon-reload")
     if enable:
-        _systemctl("enable", units.SOCKET)
+        systemctl.tell("enable", units.SOCKET)
     if now:
         _start(places)
-    elif changed and _active(units.SOCKET):
+    elif changed and systemctl.active(units.SOCKET):
         click.echo("What runs has the old units; systemctl --user restart carrunsd.socket brings the new ones.")
     else:
         click.echo("Start it with: systemctl --user start carrunsd")
-    if not enable and not _enabled():
+    if not enable and systemctl.show(units.SOCKET, "UnitFileState") != "enabled":
         click.echo("It does not listen after the next login; --enable changes that.")
 
 
 def _start(places: units.Places) -> None:
     """Start socket and service, unless a daemon of another kind is there."""
-    owner = 0 if _active(units.SERVICE) else _holder(places.car_dir / paths.LOCK_NAME)
+    owner = 0 if systemctl.active(units.SERVICE) else systemctl.holder(places.car_dir / paths.LOCK_NAME)
     if owner:
         raise click.ClickException(
             f"a carrunsd runs already without systemd (process {owner}): stop it with `kill {owner}`, "
             "then systemctl --user start carrunsd"
         )
-    _systemctl("start", units.SOCKET, units.SERVICE)
+    systemctl.tell("start", units.SOCKET, units.SERVICE)
     click.echo(f"carrunsd runs and listens on {places.socket}")
 
 
@@ -110,16 +112,16 @@ def uninstall(user_dir: Path | None, force: bool) -> None:
     if all(kind is Origin.MISSING for kind in kinds.values()):
         click.echo(f"nothing is installed in {target}")
         return
-    running = not _manager_problem()
+    running = _loaded_from(target)
     if running:
-        _systemctl("disable", "--now", units.SOCKET, units.SERVICE)
+        systemctl.tell("disable", "--now", units.SOCKET, units.SERVICE)
     for name in (name for name in _ALL if kinds[name] is not Origin.MISSING):
         (target / name).unlink()
         click.echo(f"removed   {target / name}")
     _tidy(target)
     if running:
-        _systemctl("daemon-reload")
-        _run("reset-failed", units.SOCKET, units.SERVICE)
+        systemctl.tell("daemon-reload")
+        systemctl.run("reset-failed", units.SOCKET, units.SERVICE)
 
 
 def _tidy(target: Path) -> None:
@@ -140,25 +142,30 @@ def status(user_dir: Path | None) -> None:
     if units.origin(target / units.SERVICE) is Origin.MISSING:
         click.echo("Put it in place with: carruns service install --enable --now")
         raise SystemExit(_NOT_INSTALLED)
-    problem = _manager_problem()
+    problem = systemctl.problem()
     if problem:
         raise click.ClickException(problem)
     for name in (units.SERVICE, units.SOCKET):
         click.echo(_state(name))
-    path = _show(units.SOCKET, "Listen").partition(" (")[0]
-    listening = _active(units.SOCKET)
+    path = systemctl.show(units.SOCKET, "Listen").partition(" (")[0]
+    listening = systemctl.active(units.SOCKET)
     if listening and path and not os.path.exists(path):
         click.echo(f"{path} was removed under the socket; systemctl --user restart carrunsd.socket makes it anew")
         raise SystemExit(_NOT_RUNNING)
-    raise SystemExit(0 if listening or _active(units.SERVICE) else _NOT_RUNNING)
+    raise SystemExit(0 if listening or systemctl.active(units.SERVICE) else _NOT_RUNNING)
 
 
 def _state(name: str) -> str:
     """Return one line on a unit: its state, its process, and why the last one ended if that was no success."""
-    line = f"{name:<18} {_show(name, 'ActiveState')} ({_show(name, 'SubState')}), {_show(name, 'UnitFileState')}"
+    state, detail, file = (systemctl.show(name, key) for key in ("ActiveState", "SubState", "UnitFileState"))
+    line = f"{name:<18} {state} ({detail}), {file}"
     if name == units.SOCKET:
-        return f"{line}, {_show(name, 'Listen')}"
-    pid, restarts, result = _show(name, "MainPID"), _show(name, "NRestarts"), _show(name, "Result")
+        return f"{line}, {systemctl.show(name, 'Listen')}"
+    pid, restarts, result = (
+        systemctl.show(name, "MainPID"),
+        systemctl.show(name, "NRestarts"),
+        systemctl.show(name, "Result"),
+    )
     line += f", process {pid}" if pid not in ("", "0") else ""
     line += f", restarted {restarts} times" if restarts not in ("", "0") else ""
     return line if result in ("", "success") else f"{line}, last result: {result}"
@@ -183,6 +190,14 @@ def _target(user_dir: Path | None) -> Path:
         return Path(os.path.abspath(user_dir))
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return Path(config) / "systemd" / "user"
+
+
+def _loaded_from(target: Path) -> bool:
+    """Whether the user manager has its unit from this directory, and not from another."""
+    if systemctl.problem():
+        return False
+    path = systemctl.show(units.SERVICE, "FragmentPath")
+    return bool(path) and os.path.realpath(path) == os.path.realpath(target / units.SERVICE)
 
 
 def _refuse_others(target: Path, files: dict[str, str], *, force: bool) -> None:
@@ -221,71 +236,6 @@ def _replace(path: Path, text: str) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _require_systemctl() -> None:
-    if shutil.which("systemctl") is None:
-        raise click.ClickException(
-            "there is no systemd here (systemctl is not found); clients start the daemon by themselves"
-        )
-
-
-def _manager_problem() -> str:
-    """Return why the user manager cannot be asked, ``""`` if it can."""
-    if shutil.which("systemctl") is None:
-        return "there is no systemd here (systemctl is not found)"
-    asked = _run("show", "--property=Version")
-    if asked.returncode == 0:
-        return ""
-    reason = asked.stderr.strip().replace("\n", "; ") or f"exit status {asked.returncode}"
-    return f"no systemd user manager answers ({reason})"
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``systemctl --user``; where nothing says so (su, cron), its runtime directory is the usual one."""
-    usual = f"/run/user/{os.getuid()}"
-    place = {"XDG_RUNTIME_DIR": usual} if os.path.isdir(usual) else {}
-    command = ["systemctl", "--user", *arguments]
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_PATIENCE, env={**place, **os.environ}
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"no end within {_PATIENCE:.0f} s")
-
-
-def _systemctl(*arguments: str) -> None:
-    done = _run(*arguments)
-    if done.returncode != 0:
-        said = done.stderr.strip() or f"exit status {done.returncode}"
-        raise click.ClickException(f"systemctl --user {' '.join(arguments)}: {said}")
-
-
-def _show(unit: str, key: str) -> str:
-    return _run("show", "--value", f"--property={key}", unit).stdout.strip()
-
-
-def _active(unit: str) -> bool:
-    return _show(unit, "ActiveState") in ("active", "activating", "reloading")
-
-
-def _enabled() -> bool:
-    return _show(units.SOCKET, "UnitFileState") == "enabled"
-
-
-def _holder(lock: Path) -> int:
-    """Return the id of the process that holds a car directory's lock, 0 if none does."""
-    import fcntl
-
-    try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        text = lock.read_text().strip()
-        return int(text) if text.isdigit() else -1
-    except OSError:
-        return 0
-    return 0
-
-
 def _warn_without_namespaces() -> None:
     """Say so where the kernel is known to refuse user namespaces: the hardened service would not start."""
     for name, bad in (
@@ -302,3 +252,10 @@ def _warn_without_namespaces() -> None:
             click.echo(
                 f"{shown} is {value}: the service may not start; if so, install without --hardening", err=True
             )
+
+
+def _require_systemctl() -> None:
+    if shutil.which("systemctl") is None:
+        raise click.ClickException(
+            "there is no systemd here (systemctl is not found); clients start the daemon by themselves"
+        )

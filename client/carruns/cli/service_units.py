@@ -125,7 +125,7 @@ def origin(path: Path) -> Origin:
     """Tell whether a file is there, and whether it is as we wrote it."""
     try:
         first, _, body = path.read_text().partition("\n")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Origin.MISSING
     except (OSError, UnicodeDecodeError):
         return Origin.FOREIGN
