@@ -15,7 +15,7 @@ from benchmarks import servers, turns
 from benchmarks.servers import Server, UnavailableError
 from benchmarks.ways import Redis
 
-_WARM_BYTES = 1 << 30
+_WARM_BYTES = 1 << 29
 
 
 class Bench:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeVar
 
+from benchmarks import process
+
 T = TypeVar("T")
 
 RATE = "turns/s"
@@ -54,6 +56,7 @@ class Result:
 
     name: str
     title: str
+    pictured: int = 1  # so many of the first tables are drawn
     tables: dict[str, list[Row]] = field(default_factory=dict)
     targets: list[Target] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -66,11 +69,18 @@ class Result:
         self.targets.append(Target(number, text, measured, met))
 
 
-def interleave(contestants: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """Run every contestant once a round, in an order that shifts; return what each gave, a value a round."""
+def interleave(
+    contestants: Mapping[str, Callable[[], T]], rounds: int, before: Callable[[], object] | None = None
+) -> dict[str, list[T]]:
+    """Run every contestant once a round, in an order that shifts; return what each gave, a value a round.
+
+    ``before`` is called at the start of each round.
+    """
     names = list(contestants)
     out: dict[str, list[T]] = {name: [] for name in names}
     for number in range(rounds):
+        if before is not None:
+            before()
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             gc.collect()
@@ -88,6 +98,25 @@ def rate(count: int, work: Callable[[], object]) -> float:
     begin = time.perf_counter()
     work()
     return count / (time.perf_counter() - begin)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """A speed and the CPU time it took, in microseconds a turn; ``server`` is 0 where there is none."""
+
+    rate: float
+    client: float
+    server: float
+
+
+def effort(count: int, work: Callable[[], object], pid: int = 0) -> Effort:
+    """Do ``work``, which is ``count`` turns, with the server ``pid``."""
+    server = process.cpu_seconds(pid) if pid else 0.0
+    client, begin = time.process_time(), time.perf_counter()
+    work()
+    seconds, client = time.perf_counter() - begin, time.process_time() - client
+    server = process.cpu_seconds(pid) - server if pid else 0.0
+    return Effort(count / seconds, client / count * 1e6, server / count * 1e6)
 
 
 def latencies(calls: Sequence[Callable[[], object]]) -> list[float]:

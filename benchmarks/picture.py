@@ -20,12 +20,12 @@ _STYLE = (
 
 
 def svg(results: Sequence[Result]) -> str:
-    """Return a picture of every table with two contestants or more."""
+    """Return a picture of the tables that are to be drawn."""
     parts: list[str] = []
     top = 10
     for result in results:
-        for title, rows in result.tables.items():
-            if len(rows) > 1 and min(row.median for row in rows) > 0:
+        for title, rows in list(result.tables.items())[: result.pictured]:
+            if min(row.median for row in rows) > 0:
                 top = _chart(parts, top, f"{result.title}: {title}", rows)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {top}" width="{_WIDTH}" height="{top}">'
     return "\n".join([head, f"<style>{_STYLE}</style>", *parts, "</svg>"]) + "\n"

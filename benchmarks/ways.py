@@ -29,6 +29,7 @@ class Way(Protocol):
 
     name: str
     ack: str
+    pid: int  # the server's, 0 without one
 
     def begin(self) -> None: ...
     def turn(self, turn: Turn) -> None: ...
@@ -42,6 +43,7 @@ class _File:
     """What the ways that write a file themselves share."""
 
     name = ack = ""
+    pid = 0
 
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,8 @@ class Fdatasync(_File):
 class Sqlite:
     """One table, WAL; ``full`` syncs each transaction, ``normal`` only checkpoints."""
 
+    pid = 0
+
     def __init__(self, home: Path, synchronous: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.name = f"SQLite WAL, {synchronous}"
@@ -143,6 +147,7 @@ class Redis:
 
     def __init__(self, server: Server, policy: str) -> None:
         self.name = f"Redis XADD, {policy}"
+        self.pid = server.pid
         self.ack = {"memory": MEMORY, "everysec": EVERYSEC, "always": SYNCED}[policy]
         module: Any = importlib.import_module("redis")
         self.client: Any = module.Redis(unix_socket_path=server.socket)
@@ -177,6 +182,7 @@ class Library:
 
     def __init__(self, server: Server, agent: str = "bench") -> None:
         self.client = carruns.Client(socket=server.socket, autostart=False, strict=True, timeout=60, budget=60)
+        self.pid = server.pid
         self.agent = agent
 
     def begin(self) -> None:

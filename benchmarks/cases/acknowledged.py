@@ -13,6 +13,7 @@ from benchmarks.rawwire import RawWire, batch_line
 from benchmarks.ways import Acknowledged, Library, Way
 
 _ECHO = "C echo, Python client"
+_PROTOTYPE = "prototype, raw wire"
 _TABLE = "p{}"
 
 
@@ -40,11 +41,12 @@ def run(bench: Bench) -> Result:
     entries = {way.name: _calls(way, data, count) for way in own}
     wire = RawWire(bench.daemon.socket)
     entries["raw wire"], acks["raw wire"] = (lambda: _raw(wire, data, count)), ways.EVERYSEC
+    proto = RawWire(bench.prototype.socket)
+    entries[_PROTOTYPE], acks[_PROTOTYPE] = (lambda: _prototype(bench, proto, data, count)), ways.PAGE_CACHE
     if bench.echo is not None:
         echo = RawWire(bench.echo.socket)
         entries[_ECHO], acks[_ECHO] = (lambda: _echo(echo, data, count)), "none: the floor of a round trip"
-    bench.warm_memory()
-    for name, samples in measure.interleave(entries, bench.rounds).items():
+    for name, samples in measure.interleave(entries, bench.rounds, bench.warm_memory).items():
         for percent in (50, 99):
             values = [measure.percentile(sample, percent) for sample in samples]
             result.add(_TABLE.format(percent), Row(name, acks[name], measure.MICROS, values))
@@ -77,17 +79,29 @@ def _timed(work: Callable[[turns.Turn], object], data: list[turns.Turn], count: 
 
 def _raw(wire: RawWire, data: list[turns.Turn], count: int) -> list[float]:
     run_id = wire.start()
+    try:
+        return _asked(wire, run_id, data, count)
+    finally:
+        wire.end(run_id)
+        wire.call("runs.gc")
+
+
+def _prototype(bench: Bench, wire: RawWire, data: list[turns.Turn], count: int) -> list[float]:
+    run_id = bench.fresh_name()
+    try:
+        return _asked(wire, run_id, data, count)
+    finally:
+        (bench.place("prototype") / run_id).unlink()
+
+
+def _asked(wire: RawWire, run_id: str, data: list[turns.Turn], count: int) -> list[float]:
     lines = {id(turn): batch_line(run_id, [turn]) for turn in data}
 
     def work(turn: turns.Turn) -> None:
         wire.sock.sendall(lines[id(turn)])
         wire.answer()
 
-    try:
-        return _timed(work, data, count)
-    finally:
-        wire.end(run_id)
-        wire.call("runs.gc")
+    return _timed(work, data, count)
 
 
 def _echo(wire: RawWire, data: list[turns.Turn], count: int) -> list[float]:

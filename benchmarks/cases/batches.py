@@ -14,7 +14,7 @@ WINDOW = 8
 
 
 def run(bench: Bench) -> Result:
-    result = Result("batches", "Batches of 256 turns from one client, acknowledged")
+    result = Result("batches", "Batches of 256 turns from one client, acknowledged", pictured=2)
     for mix, full in (("400 B", 400), ("mix", 40)):
         _measure(bench, result, mix, bench.size(full, max(4, full // 20)))
     _judge(result)
@@ -39,8 +39,7 @@ def _measure(bench: Bench, result: Result, mix: str, batches: int) -> None:
         entries[name], acks[name] = _raw(wire, data, batches, window), ways.EVERYSEC
     name = f"prototype, raw wire, {WINDOW} under way"
     entries[name], acks[name] = _prototype(bench, proto, data, batches), ways.PAGE_CACHE
-    bench.warm_memory()
-    for name, values in measure.interleave(entries, bench.rounds).items():
+    for name, values in measure.interleave(entries, bench.rounds, bench.warm_memory).items():
         result.add(f"{mix} ({turns.mean_bytes(data)} B a turn)", Row(name, acks[name], measure.RATE, values))
     for way in own:
         way.close()

@@ -30,12 +30,12 @@ _CPU = f"the daemon's CPU for a turn at {PACE} turns/s"
 
 
 def run(bench: Bench) -> Result:
-    result = Result("fanout", "One writer, many subscribers")
+    result = Result("fanout", "One writer, many subscribers", pictured=3)
     paced, full = bench.size(200, 20), bench.size(40_000, 1_000)
-    bench.warm_memory()
     samples = measure.interleave(
         {name: lambda kind=kind: _round(bench, kind, paced, full) for name, kind in _KINDS.items()},  # type: ignore[misc]
         bench.rounds,
+        bench.warm_memory,
     )
     for name, rounds in samples.items():
         for table, unit, place in ((_PACED, "us", 0), (_ACKED, "us", 1), (_FULL, measure.RATE, 2), (_CPU, "us", 3)):

@@ -21,7 +21,7 @@ _SETTLE = 2.0  # seconds after which nothing of what was is still going on
 
 
 def run(bench: Bench) -> Result:
-    result = Result("idle", "At rest, and on the way")
+    result = Result("idle", "At rest, and on the way", pictured=0)
     with servers.daemon(bench.place("idle")) as server:
         _memory(bench, result, server)
         _wakeups(bench, result, server.pid)

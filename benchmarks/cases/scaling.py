@@ -20,17 +20,16 @@ CLIFF = 0.5  # a step of ten that leaves less than this is a cliff
 
 
 def run(bench: Bench) -> Result:
-    result = Result("scaling", "Throughput over open runs and connections")
+    result = Result("scaling", "Throughput over open runs and connections", pictured=3)
     count = bench.size(60_000, 3_000)
     curves: dict[str, tuple[Sequence[int], Callable[[int], float]]] = {
         _RUNS: (RUNS, lambda n: _over_runs(bench, n, count, 1)),
         _BURSTS: (RUNS, lambda n: _over_runs(bench, n, count, 20)),
         _CONNECTIONS: (CONNECTIONS, lambda n: _over_connections(bench, n, count)),
     }
-    bench.warm_memory()
     for table, (points, point) in curves.items():
         entries = {f"{n:,}": lambda n=n, point=point: point(n) for n in points[: bench.size(4, 3)]}
-        for name, values in measure.interleave(entries, bench.rounds).items():
+        for name, values in measure.interleave(entries, bench.rounds, bench.warm_memory).items():
             result.add(table, Row(name, ways.KERNEL, measure.RATE, values))
         _judge(result, table)
     return result

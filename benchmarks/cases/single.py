@@ -9,7 +9,7 @@ from statistics import median
 
 from benchmarks import fleet, measure, turns, ways
 from benchmarks.bench import Bench, batch
-from benchmarks.measure import Result, Row
+from benchmarks.measure import Effort, Result, Row
 from benchmarks.rawwire import RawWire, turn_lines
 from benchmarks.ways import Library, Way
 
@@ -18,7 +18,7 @@ _SLOW = 20  # ways that wait for a server or a transaction get this many times f
 
 
 def run(bench: Bench) -> Result:
-    result = Result("single", "One turn a call, one agent, everything stored at the end")
+    result = Result("single", "One turn a call, one agent, everything stored at the end", pictured=1)
     for mix, full in (("400 B", 60_000), ("mix", 6_000)):
         _rates(bench, result, mix, bench.size(full, full // 15))
     _calls(bench, result, bench.size(20_000, 1_000))
@@ -44,51 +44,60 @@ def _rates(bench: Bench, result: Result, mix: str, count: int) -> None:
     acks = {way.name: way.ack for way, _ in own}
     entries = {way.name: _stream(way, data, count // slow) for way, slow in own}
     wire, proto = RawWire(bench.daemon.socket), RawWire(bench.prototype.socket)
-    entries["raw wire, one send a turn"] = lambda: _raw(wire, wire.start(), data, count)
+    entries["raw wire, one send a turn"] = lambda: _raw(bench, wire, data, count)
     entries["prototype, one send a turn"] = lambda: _prototype(bench, proto, data, count)
     acks["raw wire, one send a turn"] = acks["prototype, one send a turn"] = ways.KERNEL
-    bench.warm_memory()
-    for name, values in measure.interleave(entries, bench.rounds).items():
-        result.add(
-            f"end to end, {mix} ({turns.mean_bytes(data)} B a turn)", Row(name, acks[name], measure.RATE, values)
-        )
+    title = f"{mix} ({turns.mean_bytes(data)} B a turn)"
+    for name, efforts in measure.interleave(entries, bench.rounds, bench.warm_memory).items():
+        for table, unit, values in (
+            (f"end to end, {title}", measure.RATE, [effort.rate for effort in efforts]),
+            (
+                f"CPU of the agent's process for a turn, {title}",
+                measure.MICROS,
+                [effort.client for effort in efforts],
+            ),
+            (f"CPU of the server for a turn, {title}", measure.MICROS, [effort.server for effort in efforts]),
+        ):
+            if any(values):
+                result.add(table, Row(name, acks[name], unit, values))
     for way, _ in own:
         way.close()
     wire.close()
     proto.close()
 
 
-def _stream(way: Way, data: list[turns.Turn], count: int) -> Callable[[], float]:
+def _stream(way: Way, data: list[turns.Turn], count: int) -> Callable[[], Effort]:
     def work() -> None:
         record = way.turn
         for turn in itertools.islice(itertools.cycle(data), count):
             record(turn)
         way.flush()
 
-    def once() -> float:
+    def once() -> Effort:
         way.begin()
         try:
-            return measure.rate(count, work)
+            return measure.effort(count, work, way.pid)
         finally:
             way.end()
 
     return once
 
 
-def _raw(wire: RawWire, run_id: str, data: list[turns.Turn], count: int) -> float:
+def _raw(bench: Bench, wire: RawWire, data: list[turns.Turn], count: int) -> Effort:
+    run_id = wire.start()
     lines = turn_lines(run_id, "w", data, count)
     try:
-        return measure.rate(count, lambda: wire.stream(lines, run_id, "w", count - 1))
+        return measure.effort(count, lambda: wire.stream(lines, run_id, "w", count - 1), bench.daemon.pid)
     finally:
         wire.end(run_id)
         wire.call("runs.gc")
 
 
-def _prototype(bench: Bench, wire: RawWire, data: list[turns.Turn], count: int) -> float:
+def _prototype(bench: Bench, wire: RawWire, data: list[turns.Turn], count: int) -> Effort:
     run_id = bench.fresh_name()
     lines = turn_lines(run_id, "w", data, count)
     try:
-        return measure.rate(count, lambda: wire.stream(lines, run_id, "w", count - 1))
+        return measure.effort(count, lambda: wire.stream(lines, run_id, "w", count - 1), bench.prototype.pid)
     finally:
         (bench.place("prototype") / run_id).unlink()
 
@@ -145,9 +154,8 @@ def _agents(bench: Bench, result: Result, count: int) -> None:
         way.close()
         return seconds
 
-    bench.warm_memory()
     samples = measure.interleave(
-        {"1": lambda: fleet.run(1, agent), "8": lambda: fleet.run(AGENTS, agent)}, bench.rounds
+        {"1": lambda: fleet.run(1, agent), "8": lambda: fleet.run(AGENTS, agent)}, bench.rounds, bench.warm_memory
     )
     table = f"{AGENTS} agents at once, each a process with its own run"
     alone = [count / times[0] for times in samples["1"]]
