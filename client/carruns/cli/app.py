@@ -23,6 +23,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Look": {
         "list": ("list_runs:list_runs", "Runs, newest first."),
         "show": ("show:show", "One run: its turns, their timing, how it ended."),
+        "tail": ("tail:tail", "What runs record, as it comes."),
+        "top": ("top:top", "A live screen of the open runs."),
+        "grep": ("grep:grep", "Search prompts, tools, parameters and outputs."),
+        "agents": ("agents:agents", "Who has runs here."),
+        "stats": ("stats:stats", "Success, durations, failures and tokens by agent and tool."),
+        "du": ("du:du", "Where the space goes, and what retention removes."),
     },
     "Record": {
         "exec": ("exec:exec_command", "Run a command as a run; its output, exit code and duration are kept."),
