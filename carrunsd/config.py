@@ -29,6 +29,7 @@ class Settings:
     disconnect_grace_secs: int = 10
     fsync: str = "everysec"
     gc_interval_secs: int = 3600
+    trash_max_age_days: int = 7
     max_line_bytes: int = 16 << 20
     max_turn_bytes: int = 1 << 20
     max_string_bytes: int = 64 << 10
@@ -41,6 +42,7 @@ _RANGES = {
     "detached_idle_secs": (0, 86_400 * 3650),
     "disconnect_grace_secs": (0, 86_400 * 365),
     "gc_interval_secs": (1, 86_400 * 365),
+    "trash_max_age_days": (0, 1_000_000),
     "max_line_bytes": (1024, 1 << 30),
     "max_turn_bytes": (512, 1 << 30),
     "max_string_bytes": (64, 1 << 30),

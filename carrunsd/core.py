@@ -29,6 +29,7 @@ from carrunsd.store import layout, reader, runstore
 from carrunsd.store.tree import Tree
 from carrunsd.syncer import Syncer
 from carrunsd.traces import Offsets
+from carrunsd.trash import Removals, Trash
 
 log = logging.getLogger("carrunsd.core")
 
@@ -71,6 +72,8 @@ class Core:
         self._retired: OrderedDict[Run, None] = OrderedDict()
         self._last_refresh = 0.0
         self.offsets = Offsets()
+        self.trash = Trash(car_dir)
+        self.removals = Removals(car_dir)
         self.on_end: Callable[[], None] = _nothing
         self.on_peer: Callable[[], None] = _nothing
 
@@ -165,9 +168,9 @@ class Core:
         return run
 
     def enter(self, run: Run, journal: Journal) -> None:
-        """Take a run into memory."""
+        """Take a run into memory.  One that is there already by this id (of another agent, a copy) stays in place."""
         run.journal = journal
-        self.runs[run.run_id] = run
+        self.runs.setdefault(run.run_id, run)
         self.by_path[journal.path] = run
         entry = self.catalog.note(journal.path)
         entry.known = False
@@ -183,7 +186,8 @@ class Core:
         self._retired.pop(run, None)
         if self.runs.get(run.run_id) is run:
             del self.runs[run.run_id]
-            self.by_path.pop(run.journal.path, None)
+        if self.by_path.get(run.journal.path) is run:
+            del self.by_path[run.journal.path]
         self.appender.close(run.journal)
         if run.journal.fresh:
             self.catalog.forget(run.journal.path)
@@ -230,9 +234,15 @@ class Core:
         """A connection is gone: runs that were its alone get their grace."""
         for run in owner.runs:
             run.owners.discard(owner)
-            if not run.owners and run.status is OPEN and not run.detached:
-                self.arm(run, self.settings.disconnect_grace_secs, "disconnected")
+            if not run.owners and run.status is OPEN:
+                self._leave_alone(run)
         owner.runs = set()
+
+    def _leave_alone(self, run: Run) -> None:
+        if run.detached:
+            self.arm(run, self.settings.detached_idle_secs, "abandoned")
+        else:
+            self.arm(run, self.settings.disconnect_grace_secs, "disconnected")
 
     def arm(self, run: Run, seconds: float, reason: str) -> None:
         """Give the run up after ``seconds``, unless somebody comes for it."""
@@ -319,6 +329,8 @@ class Core:
             entry.maybe_open = False
             if run is None or run.status is not OPEN or run.owners:
                 continue
+            if found_at_start and run.timer is not None:
+                continue  # its agent came back and went: that has a grace of its own
             if run.detached:
                 if run.timer is None:
                     idle = self.settings.detached_idle_secs - self._idle_seconds(run)
@@ -330,6 +342,10 @@ class Core:
             when = "found at start-up" if found_at_start else "asked to"
             log.info("%d runs in progress that nobody came back for are incomplete (%s)", adopted, when)
         return adopted
+
+    def untouched(self) -> list[Entry]:
+        """Return the entries that may be in progress and that nobody asked for since the start."""
+        return [entry for entry in self.orphans() if entry.path not in self.by_path]
 
     def orphans(self) -> list[Entry]:
         """Return the entries that may be in progress and are nobody's."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import signal
@@ -23,7 +24,7 @@ import anyio.abc
 from carruns import paths
 from carrunsd import __version__, config, drain, keeping, lock, server, systemd
 from carrunsd.core import Core
-from carrunsd.store import recent
+from carrunsd.store import layout, recent
 
 log = logging.getLogger("carrunsd")
 
@@ -89,6 +90,7 @@ class Daemon:
         """Take the lock, then the socket.  Raises ``OSError`` or :class:`lock.AlreadyRunningError`."""
         prepare_car_dir(self._options.car_dir)
         self._lock = lock.take(os.path.join(self._options.car_dir, paths.LOCK_NAME))
+        os.close(layout.ensure_root(os.path.join(self._options.car_dir, paths.RUNS_NAME)))  # say early if it cannot be
         self._listener = systemd.listen_socket()
         if self._listener is None:
             self._listener = server.bind(self._options.socket_path)
@@ -161,8 +163,10 @@ def _spawner(tasks: anyio.abc.TaskGroup) -> Callable[..., None]:
         except Exception:
             log.exception("a defect in the daemon")
 
+    context = contextvars.copy_context()  # anyio's own; what comes back from a thread has none
+
     def spawn(function: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        tasks.start_soon(guarded, function, *args)
+        context.copy().run(tasks.start_soon, guarded, function, *args)
 
     return spawn
 
@@ -219,6 +223,7 @@ class _Life:
         """Collect at the start, every interval, and a moment after runs have ended."""
         while True:
             try:
+                keeping.empty_trash(self._core, time.time())
                 removed = await keeping.collect(self._core, time.time_ns(), dry_run=False)
             except OSError as error:
                 log.error("gc failed: %s", error)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from carruns import errors
-from carrunsd import queries, recording, requests
+from carrunsd import keeping, queries, recording, requests
 from carrunsd.core import Core
 from carrunsd.ledger import Run
 from carrunsd.store.layout import NameConflictError
@@ -31,6 +31,7 @@ _PLAIN: dict[type, Callable[..., Any]] = {
     requests.Unwatch: queries.unwatch,
     requests.Gc: queries.gc,
     requests.AdoptOrphans: queries.adopt_orphans,
+    requests.Restore: keeping.restore,
 }
 
 #: Commands on a run, which take ``(core, peer, run, params, ticket)``.
@@ -47,6 +48,7 @@ _ON_RUN: dict[type, Callable[..., Any]] = {
     requests.AgentForRun: queries.agent_for_run,
     requests.Subscribe: queries.subscribe,
     requests.Unsubscribe: queries.unsubscribe,
+    requests.Remove: keeping.remove,
 }
 
 

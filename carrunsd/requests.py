@@ -166,6 +166,11 @@ class RunParams(Struct):
     run_id: str
 
 
+class RemoveParams(Struct):
+    run_id: str
+    agent_id: _Text = None
+
+
 class WatchParams(Struct):
     agent_id: _Text = None
 
@@ -262,6 +267,14 @@ class Gc(Request, tag="runs.gc"):
     params: Union[GcParams, None] = None
 
 
+class Remove(Request, tag="runs.remove", kw_only=True):
+    params: RemoveParams
+
+
+class Restore(Request, tag="runs.restore", kw_only=True):
+    params: RemoveParams
+
+
 class AdoptOrphans(Request, tag="runs.adopt_orphans"):
     params: Any = None
 
@@ -269,6 +282,7 @@ class AdoptOrphans(Request, tag="runs.adopt_orphans"):
 KINDS: tuple[type[Request], ...] = (
     RecordTurns, Flush, Handshake, Ping, Stats, Start, RecordModelTurn, Complete, Abandon, Resume, Append,
     List, Agents, GetTrace, AgentForRun, Subscribe, Unsubscribe, Watch, Unwatch, Gc, AdoptOrphans,
+    Remove, Restore,
 )  # fmt: skip
 
 METHODS = tuple(str(kind.__struct_config__.tag) for kind in KINDS)
