@@ -68,6 +68,7 @@ def _serve(car_dir: str, socket_path: str) -> int:
             log.error("%s", problem)
         return loaded
 
+    os.umask(0o077)
     one = daemon.Daemon(options, load)
     try:
         try:
@@ -78,7 +79,6 @@ def _serve(car_dir: str, socket_path: str) -> int:
         except OSError as error:
             log.error("cannot start: %s", error)
             return EXIT_CANTCREAT
-        os.umask(0o077)
         _tune_collector()
         anyio.run(one.run, backend="asyncio", backend_options={"use_uvloop": True})
     finally:

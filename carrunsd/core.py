@@ -168,7 +168,7 @@ class Core:
         return run
 
     def enter(self, run: Run, journal: Journal) -> None:
-        """Take a run into memory.  One that is there already by this id (of another agent, a copy) stays in place."""
+        """Take a run into memory.  One that is there by this id already (another agent's, a copy) stays."""
         run.journal = journal
         self.runs.setdefault(run.run_id, run)
         self.by_path[journal.path] = run

@@ -90,7 +90,7 @@ class Daemon:
         """Take the lock, then the socket.  Raises ``OSError`` or :class:`lock.AlreadyRunningError`."""
         prepare_car_dir(self._options.car_dir)
         self._lock = lock.take(os.path.join(self._options.car_dir, paths.LOCK_NAME))
-        os.close(layout.ensure_root(os.path.join(self._options.car_dir, paths.RUNS_NAME)))  # say early if it cannot be
+        os.close(layout.ensure_root(os.path.join(self._options.car_dir, paths.RUNS_NAME)))  # or say why not
         self._listener = systemd.listen_socket()
         if self._listener is None:
             self._listener = server.bind(self._options.socket_path)

@@ -77,7 +77,7 @@ def ping(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
 def stats(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
     """``server.stats``: counters since the start, gauges as of now."""
     report = core.stats.report()
-    report["open_runs"] = len(core.open_runs())
+    report["open_runs"] = len(core.open_runs()) + len(core.untouched())
     report["runs_in_memory"] = len(core.runs)
     report["queue"] = core.appender.queue
     report["unsynced_bytes"] = core.syncer.kept_bytes
@@ -275,16 +275,19 @@ def unsubscribe(core: Core, peer: Any, run: Run | None, params: requests.RunPara
     _answer(ticket, {"run_id": params.run_id, "removed": removed})
 
 
-def watch(core: Core, peer: Any, params: requests.WatchParams | None, ticket: Ticket | None) -> None:
+async def watch(core: Core, peer: Any, params: requests.WatchParams | None, ticket: Ticket | None) -> None:
     """``runs.watch``: the open runs, then ``runs.event`` for every record of every run (of an agent)."""
     agent_id = params.agent_id if params else None
     core.appender.flush()
+    if core.feed.watched(peer) >= MAX_WATCHED:
+        raise RequestError(
+            errors.BUSY, f"a connection watches {MAX_WATCHED} agents at most; watch all with none named"
+        )
     core.feed.watch(peer, agent_id)
-    runs = [
-        summary
-        for run in core.open_runs()
-        if agent_id in (None, run.agent_id) and (summary := core.summary(run)) is not None
-    ]
+    found = [summary for run in core.open_runs() if (summary := core.summary(run)) is not None]
+    found += [summary for _, summary in await core.summaries(core.untouched())]
+    open_runs = {run.run_id: run for run in found if run.status is RunStatus.IN_PROGRESS}
+    runs = [run for run in open_runs.values() if agent_id in (None, run.agent_id)]
     agent = {} if agent_id is None else {"agent_id": agent_id}
     _answer(ticket, {**agent, "runs": sorted(runs, key=started_ns, reverse=True)})
 
