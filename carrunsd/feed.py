@@ -158,6 +158,10 @@ class Feed:
         self._all.readers.setdefault(reader, self._all.end)
         self._all.agents.setdefault(reader, set()).add(agent_id)
 
+    def watched(self, reader: Reader) -> int:
+        """Return how many agents a reader watches by name."""
+        return len(self._all.agents.get(reader, ()))
+
     def unwatch(self, reader: Reader, agent_id: str | None) -> bool:
         """Stop that; return whether there was anything to stop."""
         agents = self._all.agents.get(reader)

@@ -4,12 +4,14 @@ Theory of operation.  The socket is read and written directly, by readiness, not
 closes on the first failed write, and then what a dead agent had still sent would be lost unread.  Here a failed
 write only ends writing; reading goes on to the end.
 
-Input pauses while a command waits for a thread and while answers are not taken; so what a connection can hold is
-bounded: one unfinished line, one block of requests, the answers to it, and ``EVENT_BYTES`` of events.
+Input pauses while a command waits for a thread, while answers are not taken and while too many wait for the disk;
+requests that were read by then wait too.  So what a connection can hold is bounded: one unfinished line, one block
+of requests, ``PAUSE_BYTES`` of answers and the one that went beyond.  ``budget`` bounds all of them together.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Awaitable
 from typing import Any
@@ -29,6 +31,8 @@ READ_BYTES = 256 << 10
 PAUSE_BYTES = 1 << 20  # of answers not taken: reading stops
 EVENT_BYTES = 512 << 10  # of output not taken: no more events; less than PAUSE_BYTES, so they never stop reading
 SMALL_BYTES = 64 << 10
+MAX_WAITING = 4096  # answers that wait for the disk: no more requests are carried out
+MAX_BATCH_BYTES = 16 << 20  # of answers to one JSON array
 
 _buffer = bytearray(READ_BYTES)  # one for all: it is emptied before the next read
 _view = memoryview(_buffer)
@@ -44,6 +48,8 @@ class Peer:
         "_closed",
         "_core",
         "_eof",
+        "_input_held",
+        "_left",
         "_out",
         "_out_bytes",
         "_push_scheduled",
@@ -75,6 +81,9 @@ class Peer:
         self._eof = False
         self._closed = False
         self._starved = False
+        self._input_held = 0
+        #: Requests held up, whether some are long, and how many answers may wait for the disk when they go on.
+        self._left: tuple[list[Any], bool, int] | None = None
 
     def open(self) -> None:
         """Begin to read."""
@@ -103,9 +112,13 @@ class Peer:
         if not count:
             self._at_end()
             return False
-        block = self.framer.feed(bytes(_view[:count]))
-        if self.framer.overlong:
+        framer = self.framer
+        block = framer.feed(bytes(_view[:count]))
+        if framer.overlong:
             self._refuse_overlong()
+        if framer.held or self._input_held:
+            change, self._input_held = framer.held - self._input_held, framer.held
+            self.server.budget.add_input(change)
         if block:
             appender = self._core.appender
             appender.flush_follows = True
@@ -119,8 +132,25 @@ class Peer:
         """The client is gone, or will send no more; half a line at the end was never sent."""
         self._eof = True
         self._pause_reading()
-        if not self._busy:
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        """A client that sends no more may still read: its answers come first."""
+        if self._eof and not self._busy and not self.outbox.waiting and not (self._out and self._writable):
             self.close()
+
+    @property
+    def input_held(self) -> int:
+        """Bytes of the unfinished line."""
+        return self._input_held
+
+    def drop_line(self) -> None:
+        """Refuse the unfinished line: all connections together hold too much."""
+        change, self._input_held = -self._input_held, 0
+        self.framer.skip_line()
+        message = "unfinished lines of all connections take too much memory; it was skipped: send it again later"
+        self.outbox.ticket(None).fail(errors.BUSY, message)
+        self.server.budget.add_input(change)
 
     def _refuse_overlong(self) -> None:
         for _ in range(self.framer.overlong):
@@ -184,6 +214,9 @@ class Peer:
             elif turns:
                 self._record(incoming[begin:place], turns, big=big)
                 turns, due = [], -1
+            if self._out_bytes >= PAUSE_BYTES or self.outbox.waiting >= MAX_WAITING:
+                self._hold_up(incoming[place:], big=big)
+                return
             waiting = self._handle(request, big=big)
             if waiting is not None:
                 self._wait(waiting, incoming[place + 1 :], big=big)
@@ -221,10 +254,32 @@ class Peer:
     async def _batch(self, parts: list[Any]) -> None:
         batch = self.outbox.batch()
         for part in parts:
+            if batch.size > MAX_BATCH_BYTES:
+                self._refuse_part(part, batch)
+                continue
             waiting = self._handle(part, batch, big=True)
             if waiting is not None:
                 await waiting
         batch.close()
+
+    def _refuse_part(self, part: Any, batch: Batch) -> None:
+        request_id = part.request_id if type(part) is triage.RequestError else part.id
+        if request_id is not UNSET:
+            message = "not carried out: the answers to this batch are too large already; send it by itself"
+            batch.ticket(request_id).fail(errors.TOO_LARGE, message, {"max_batch_bytes": MAX_BATCH_BYTES})
+
+    def _hold_up(self, left: list[Any], *, big: bool) -> None:
+        """Carry out no more until answers are taken, or the disk has answered."""
+        self._left = left, big, MAX_WAITING // 2
+        self._busy = True
+        self._pause_reading()
+
+    def _go_further(self) -> None:
+        """Take up what was held up, if its time has come."""
+        if self._left is None or self._out_bytes >= PAUSE_BYTES or self.outbox.waiting > self._left[2]:
+            return
+        (left, big, _), self._left = self._left, None
+        self._continue(left, big=big)
 
     def _wait(self, waiting: Awaitable[None], left: list[Any], *, big: bool) -> None:
         self._busy = True
@@ -233,13 +288,19 @@ class Peer:
 
     async def _go_on(self, waiting: Awaitable[None], left: list[Any], big: bool) -> None:
         await waiting
+        if self.outbox.waiting and left:  # its answer may be large: no more such before it could go out
+            self._left = left, big, 0
+        else:
+            self._continue(left, big=big)
+
+    def _continue(self, left: list[Any], *, big: bool) -> None:
         self._busy = False
         self._run(left, big=big)
         self._core.appender.flush()
         if self._busy:
             return
         if self._eof:
-            self.close()
+            self._close_if_done()
         elif self._out_bytes < PAUSE_BYTES:
             self._resume_reading()
 
@@ -257,18 +318,22 @@ class Peer:
             self._push()
 
     def _write(self, data: bytes) -> None:
-        if not self._writable:
-            return
-        self._out.append(data)
-        self._out_bytes += len(data)
+        if self._writable:
+            self._out.append(data)
+            self._out_bytes += len(data)
         if not self._push_scheduled and not self._writing:
             self._push_scheduled = True
             self._core.loop.call_soon(self._push)
+        if self._writable:
+            self.server.budget.add_output(len(data))
 
     def _push(self) -> None:
         """Send what there is; what the kernel does not take waits until it does."""
         self._push_scheduled = False
-        if self._closed or not self._out:
+        if self._closed:
+            return
+        if not self._out:
+            self._after_writing()
             return
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
         try:
@@ -280,6 +345,7 @@ class Peer:
             return
         self._out = [data[sent:]] if sent < len(data) else []
         self._out_bytes = len(data) - sent
+        self.server.budget.add_output(-sent)
         self._watch_output()
 
     def _watch_output(self) -> None:
@@ -295,12 +361,31 @@ class Peer:
             self._pause_reading()
         elif not self._busy:
             self._resume_reading()
+        self._after_writing()
+
+    def _after_writing(self) -> None:
+        if self._left is not None:
+            self._go_further()
+        if self._eof:
+            self._close_if_done()
 
     def _stop_writing(self) -> None:
         """Nobody reads answers any more.  What was sent before is still read to the end."""
         self._writable = False
-        self._out, self._out_bytes = [], 0
+        change, self._out, self._out_bytes = -self._out_bytes, [], 0
+        self.server.budget.add_output(change)
         self._watch_output()
+
+    @property
+    def output_held(self) -> int:
+        """Bytes of answers and events that were not taken."""
+        return self._out_bytes
+
+    def hang_up(self) -> None:
+        """Write no more: all connections together leave too much untaken, and this one most."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+        self._stop_writing()
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -314,8 +399,8 @@ class Peer:
 
     @property
     def busy(self) -> bool:
-        """Whether a command is being waited for."""
-        return self._busy
+        """Whether a command is being waited for; not what waits for the client to take its answers."""
+        return self._busy and not (self._left is not None and self._out_bytes >= PAUSE_BYTES)
 
     def push_all(self) -> None:
         """Send what can be sent without waiting."""
@@ -325,12 +410,17 @@ class Peer:
         """End the connection; its runs get their grace."""
         if self._closed:
             return
-        self._push()
-        self._pause_reading()
         self._closed = True
+        if self._out and self._writable:
+            with contextlib.suppress(OSError):
+                self._sock.send(b"".join(self._out), socket.MSG_NOSIGNAL)
+        self._pause_reading()
         if self._writing:
             self._core.loop.remove_writer(self._sock.fileno())
         self._writable = False
+        self.server.budget.add_output(-self._out_bytes)
+        self.server.budget.add_input(-self._input_held)
+        self._out_bytes = self._input_held = 0
         self._sock.close()
         self._core.feed.leave(self)
         self._core.detach_all(self)

@@ -28,6 +28,9 @@ from carrunsd.triage import RequestError
 
 _encode = msgspec.json.encode
 
+MAX_WATCHED = 1024  # agents that one connection watches by name
+MAX_SNAPSHOT_BYTES = 64 << 20  # of a run file that runs.subscribe answers with in one piece
+
 CAPABILITIES = (
     *requests.METHODS,
     "batch", "detached", "durable", "exactly_once", "idempotent_start", "spool", "truncation",
@@ -243,6 +246,10 @@ async def subscribe(
     cursor, status = run.lines, run.status
     entry = core.catalog.note(run.journal.path)
     fd = _open(core, entry)
+    if fd is not None and os.fstat(fd).st_size > MAX_SNAPSHOT_BYTES:
+        os.close(fd)
+        message = f"run {run.run_id!r} is too large for one answer: read it with runs.get_trace and use runs.watch"
+        raise RequestError(errors.TOO_LARGE, message, max_bytes=MAX_SNAPSHOT_BYTES)
     if fd is None:
         raise RequestError(errors.RUN_NOT_FOUND, f"the file of run {run.run_id!r} is gone")
     if status is not COMPLETED:

@@ -20,6 +20,7 @@ import msgspec
 
 from carruns import errors
 from carruns.paths import MAX_SOCKET_PATH_BYTES
+from carrunsd.budget import Budget
 from carrunsd.core import Core
 from carrunsd.peer import Peer
 from carrunsd.store.layout import StoreError
@@ -87,6 +88,7 @@ class Server:
         self.core = core
         self.spawn = spawn
         self.peers: set[Peer] = set()
+        self.budget = Budget(self.peers, core.settings.max_line_bytes, core.loop.call_soon)
         self._listener = listener
         self._listening = False
         self._pause: Any = None

@@ -42,12 +42,24 @@ class Ticket:
 class Batch(Ticket):
     """The place of a batch's answers, sent as one array when the last is there."""
 
-    __slots__ = ("_closed", "_parts")
+    __slots__ = ("_closed", "_parts", "_seen", "_size")
 
     def __init__(self, queue: Outbox) -> None:
         super().__init__(queue, None)
         self._parts: list[Ticket] = []
         self._closed = False
+        self._seen = self._size = 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes of answers there are, up to the first that is not there yet."""
+        while self._seen < len(self._parts):
+            text = self._parts[self._seen].text
+            if text is None:
+                break
+            self._size += len(text)
+            self._seen += 1
+        return self._size
 
     def ticket(self, request_id: Any) -> Ticket:
         """Take the place of one answer within the batch."""
