@@ -67,6 +67,13 @@ def cut_power(mount: Path, how: int = NO_FLUSH) -> None:
         os.close(fd)
 
 
+def copied(image: Path) -> Path:
+    """Copy an image that was mounted: the kernel may still hold the old one, in a namespace of someone else's."""
+    copy = image.with_suffix(".copy")
+    _run("cp", "--sparse=always", str(image), str(copy))
+    return copy
+
+
 def snapshot(image: Path, copy: Path) -> Path:
     """Copy an image on XFS in no time, as its device stands at this instant."""
     _run("cp", "--reflink=always", str(image), str(copy))

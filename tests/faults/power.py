@@ -255,8 +255,8 @@ def _one_shutdown(
                 daemon.kill()
         finally:
             daemon.close()
-    with mounts.mounted(str(image), base / "m", "-o", "loop") as mount:
-        verdict.look(mount / "car" / "runs", load.runs, cut, GRACE[fsync])
+    with mounts.mounted(str(mounts.copied(image)), base / "v", "-o", "loop") as view:
+        verdict.look(view / "car" / "runs", load.runs, cut, GRACE[fsync])
 
 
 # -- the daemon dies first, then the machine ---------------------------------------------------------------
@@ -290,6 +290,7 @@ def after_a_restart(base: Path, fsync: str, *, asked: bool) -> tuple[int, int]:
             mounts.cut_power(mount)
         finally:
             daemon.close()
-    with mounts.mounted(str(image), base / "m", "-o", "loop"):
+    with mounts.mounted(str(mounts.copied(image)), base / "v", "-o", "loop") as view:
+        path = view / path.relative_to(base / "m")
         data = path.read_bytes() if path.exists() else b""
     return 10, data.count(b'"turn"')
