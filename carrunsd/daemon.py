@@ -222,6 +222,7 @@ class _Life:
     async def keep_house(self) -> None:
         """Collect at the start, every interval, and a moment after runs have ended."""
         while True:
+            self._ended = anyio.Event()  # before looking: what ends meanwhile is looked at again
             try:
                 keeping.empty_trash(self._core, time.time())
                 removed = await keeping.collect(self._core, time.time_ns(), dry_run=False)
@@ -230,7 +231,6 @@ class _Life:
             else:
                 if removed:
                     log.info("gc removed %d runs, %d bytes", len(removed), sum(r["bytes"] for r in removed))
-            self._ended = anyio.Event()
             with anyio.move_on_after(self._core.settings.gc_interval_secs):
                 await self._ended.wait()
                 await anyio.sleep(_GC_DELAY)
