@@ -29,11 +29,17 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "agents": ("agents:agents", "Who has runs here."),
         "stats": ("stats:stats", "Success, durations, failures and tokens by agent and tool."),
         "du": ("du:du", "Where the space goes, and what retention removes."),
+        "export": ("export:export", "A run as JSONL, JSON, Markdown or one HTML file."),
     },
     "Record": {
         "exec": ("exec:exec_command", "Run a command as a run; its output, exit code and duration are kept."),
+        "record": ("record:record", "Turns as JSON lines from standard input become a run."),
+        "start": ("scripts:start", "Begin a detached run and print its id."),
+        "turn": ("scripts:turn", "Add a turn to a run."),
+        "end": ("scripts:end", "End a run."),
     },
     "Look after": {
+        "import": ("import_runs:import_runs", "Bring runs in from files or another car directory."),
         "status": ("status:status", "Is the daemon up, and what is wrong if not."),
         "service": ("service:service", "The systemd user units."),
         "demo": ("demo:demo", "Several agents at once in a temporary car directory."),
