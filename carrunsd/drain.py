@@ -74,6 +74,8 @@ class Drainer:
         """Return false where the file's client still lives."""
         try:
             fd = layout.open_for_rewriting(name, directory)
+        except FileNotFoundError:
+            return True  # its client has delivered it itself
         except OSError as error:
             log.error("spool file %r is not drained: %s", name, error)
             return True
@@ -143,8 +145,8 @@ class _Sender:
         if isinstance(request, list):
             self.refused += 1
             return
-        request.id = 0
-        waiting = dispatch.handle(self._core, self, request, self.outbox.ticket(0), big=True)
+        request.id = type(request).__name__  # the answer tells what was asked
+        waiting = dispatch.handle(self._core, self, request, self.outbox.ticket(request.id), big=True)
         if waiting is not None:
             await waiting
 
@@ -159,6 +161,8 @@ class _Sender:
             error = answer.get("error")
             if error is not None and error["data"].get("kind") == "storage":
                 self.unstored += 1
+            elif error is not None and answer["id"] == "Resume" and error["data"].get("kind") == "run_terminal":
+                self.done += 1  # all arrived, but the client did not hear of it: what follows says the same again
             elif error is not None or answer["result"].get("ok") is False:
                 log.warning("a spooled request was refused: %s", error or answer["result"]["dropped"])
                 self.refused += 1
