@@ -75,10 +75,15 @@ class Screen:
 
 
 def print_json(value: Any) -> None:
-    """Print an object as one line of JSON: ASCII escapes for what a terminal would obey, so it is harmless too."""
+    """Print an object as one line of JSON, harmless on a terminal too."""
+    sys.stdout.write(json_text(value) + "\n")
+
+
+def json_text(value: Any) -> str:
+    """Return an object as one harmless line of JSON."""
     import msgspec
 
-    sys.stdout.write(_harmless(msgspec.json.encode(value).decode()) + "\n")
+    return _harmless(msgspec.json.encode(value).decode())
 
 
 def _harmless(text: str) -> str:

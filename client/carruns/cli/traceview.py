@@ -222,7 +222,7 @@ class TraceView:
         rest = {
             key: value for key, value in item.items() if key not in ("kind", "description") and value is not None
         }
-        yield from self._part("", rest.get("data", rest) if set(rest) <= {"data"} else rest or None)
+        yield from self._part("", rest["data"] if set(rest) == {"data"} else rest or None)
 
 
 _STREAM_KEYS = {"stream", "text", "omitted_bytes"}
