@@ -30,6 +30,7 @@ from carrunsd.store.tree import Tree
 from carrunsd.syncer import Syncer
 from carrunsd.traces import Offsets
 from carrunsd.trash import Removals, Trash
+from carrunsd.turnstile import Turnstile
 
 log = logging.getLogger("carrunsd.core")
 
@@ -72,6 +73,7 @@ class Core:
         self._retired: OrderedDict[Run, None] = OrderedDict()
         self._last_refresh = 0.0
         self.offsets = Offsets()
+        self.turnstile = Turnstile()
         self.trash = Trash(car_dir)
         self.removals = Removals(car_dir)
         self.on_end: Callable[[], None] = _nothing

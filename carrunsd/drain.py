@@ -127,6 +127,8 @@ class Drainer:
 class _Sender:
     """Stands where a connection would: owns runs, counts answers."""
 
+    vanished = False
+
     def __init__(self, core: Core) -> None:
         self._core = core
         self.runs: set[Run] = set()

@@ -12,8 +12,10 @@ of requests, ``PAUSE_BYTES`` of answers and the one that went beyond.  ``budget`
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from collections.abc import Awaitable
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -28,6 +30,8 @@ from carrunsd.store import strict
 from carrunsd.tickets import Batch, Outbox, Ticket
 
 READ_BYTES = 256 << 10
+LEAST_READ_BYTES = 16 << 10
+SLICE_SECS = 0.004  # that a block should take at most, so that many connections have fair turns
 PAUSE_BYTES = 1 << 20  # of answers not taken: reading stops
 EVENT_BYTES = 512 << 10  # of output not taken: no more events; less than PAUSE_BYTES, so they never stop reading
 SMALL_BYTES = 64 << 10
@@ -44,6 +48,7 @@ class Peer:
 
     __slots__ = (
         "__weakref__",
+        "_appetite",
         "_busy",
         "_closed",
         "_core",
@@ -82,6 +87,7 @@ class Peer:
         self._closed = False
         self._starved = False
         self._input_held = 0
+        self._appetite = READ_BYTES
         #: Requests held up, whether some are long, and how many answers may wait for the disk when they go on.
         self._left: tuple[list[Any], bool, int] | None = None
 
@@ -103,8 +109,9 @@ class Peer:
 
     def on_readable(self) -> bool:
         """Read once and carry out what came; return whether anything did."""
+        began = monotonic()
         try:
-            count = self._sock.recv_into(_buffer)
+            count = self._sock.recv_into(_buffer, self._appetite)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
@@ -126,7 +133,17 @@ class Peer:
             appender.flush()
         if self._out and not self._writing:
             self._push()
+        self._adjust(monotonic() - began, count)
         return True
+
+    def _adjust(self, took: float, count: int) -> None:
+        """Read less at a time where others want to be read too and the last block took long; more where not."""
+        server = self.server
+        alone, server.last_read = server.last_read is self, self
+        if took > SLICE_SECS and not alone:
+            self._appetite = max(LEAST_READ_BYTES, self._appetite >> 1)
+        elif count == self._appetite < READ_BYTES and (alone or took < SLICE_SECS / 4):
+            self._appetite <<= 1
 
     def _at_end(self) -> None:
         """The client is gone, or will send no more; half a line at the end was never sent."""
@@ -138,6 +155,13 @@ class Peer:
         """A client that sends no more may still read: its answers come first."""
         if self._eof and not self._busy and not self.outbox.waiting and not (self._out and self._writable):
             self.close()
+
+    @property
+    def vanished(self) -> bool:
+        """Whether the client is gone altogether; one that only sends no more may still read."""
+        poll = select.poll()
+        poll.register(self._sock.fileno(), 0)
+        return self._closed or bool(poll.poll(0))
 
     @property
     def input_held(self) -> int:

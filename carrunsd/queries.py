@@ -5,9 +5,10 @@ As in ``recording``; those that may have to read much return something to await.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio.to_thread
@@ -40,6 +41,23 @@ CAPABILITIES = (
 def _answer(ticket: Ticket | None, result: Any) -> None:
     if ticket is not None:
         ticket.done(_encode(result))
+
+
+_Command = Callable[..., Awaitable[None]]
+
+
+def _one_at_a_time(command: _Command) -> _Command:
+    """Let a command that may take long wait for its turn; whoever has gone by then is passed over."""
+
+    @functools.wraps(command)
+    async def queued(core: Core, peer: Any, *given: Any) -> None:
+        async with core.turnstile:
+            if not peer.vanished:
+                await command(core, peer, *given)
+            elif (ticket := given[-1]) is not None:
+                ticket.done(b"null")
+
+    return queued
 
 
 # -- the server itself -------------------------------------------------------------------------------------
@@ -90,6 +108,7 @@ def stats(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
 # -- lists -------------------------------------------------------------------------------------------------
 
 
+@_one_at_a_time
 async def list_runs(core: Core, peer: Any, params: requests.ListParams | None, ticket: Ticket | None) -> None:
     """``runs.list``: summaries, newest first."""
     asked = params or requests.ListParams()
@@ -126,6 +145,7 @@ def _filter(asked: requests.ListParams) -> Callable[[RunSummary], bool]:
     return keep
 
 
+@_one_at_a_time
 async def agents(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
     """``runs.agents``: every agent with its runs, those in progress, bytes, and when it was last active."""
     core.appender.flush()
@@ -156,6 +176,7 @@ def _last_activity(core: Core, entry: Entry, run: RunSummary) -> str:
 # -- traces ------------------------------------------------------------------------------------------------
 
 
+@_one_at_a_time
 async def get_trace(core: Core, peer: Any, params: requests.GetTraceParams, ticket: Ticket | None) -> None:
     """``runs.get_trace``: records as they stand in the file, in pages."""
     core.appender.flush()
@@ -233,6 +254,7 @@ def agent_for_run(
 # -- subscriptions -----------------------------------------------------------------------------------------
 
 
+@_one_at_a_time
 async def subscribe(
     core: Core, peer: Any, run: Run | None, params: requests.RunParams, ticket: Ticket | None
 ) -> None:
@@ -282,6 +304,7 @@ def unsubscribe(core: Core, peer: Any, run: Run | None, params: requests.RunPara
     _answer(ticket, {"run_id": params.run_id, "removed": removed})
 
 
+@_one_at_a_time
 async def watch(core: Core, peer: Any, params: requests.WatchParams | None, ticket: Ticket | None) -> None:
     """``runs.watch``: the open runs, then ``runs.event`` for every record of every run (of an agent)."""
     agent_id = params.agent_id if params else None
@@ -309,6 +332,7 @@ def unwatch(core: Core, peer: Any, params: requests.WatchParams | None, ticket: 
 # -- keeping house -----------------------------------------------------------------------------------------
 
 
+@_one_at_a_time
 async def gc(core: Core, peer: Any, params: requests.GcParams | None, ticket: Ticket | None) -> None:
     """``runs.gc``: remove what retention lets go; with ``dry_run`` only say what that is."""
     dry_run = params.dry_run if params else False

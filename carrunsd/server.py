@@ -89,6 +89,7 @@ class Server:
         self.spawn = spawn
         self.peers: set[Peer] = set()
         self.budget = Budget(self.peers, core.settings.max_line_bytes, core.loop.call_soon)
+        self.last_read: Peer | None = None
         self._listener = listener
         self._listening = False
         self._pause: Any = None
