@@ -8,19 +8,20 @@ import multiprocessing
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks import measure, process
+from benchmarks import measure, process, ways
 from benchmarks.bench import Bench, batch
 from benchmarks.measure import Result, Row
 from benchmarks.rawwire import RawWire
 from benchmarks.servers import Server
-from benchmarks.ways import Acknowledged, Library
+from benchmarks.ways import Library
 from carruns import wire
 
 PACE = 200  # turns a second: more than any agent makes
+_SHORT_ROUNDS = 8
 _STUCK = "1 subscriber and one that never reads"
 _KINDS = {"no subscriber": (0, 0), "1 subscriber": (1, 0), "100 subscribers": (100, 0), _STUCK: (1, 1)}
 _PACED = f"the writer's run.turn() at {PACE} turns/s, p50"
@@ -31,52 +32,67 @@ _CPU = f"the daemon's CPU for a turn at {PACE} turns/s"
 
 def run(bench: Bench) -> Result:
     result = Result("fanout", "One writer, many subscribers", pictured=3)
-    paced, full = bench.size(200, 20), bench.size(40_000, 1_000)
-    samples = measure.interleave(
-        {name: lambda kind=kind: _round(bench, kind, paced, full) for name, kind in _KINDS.items()},  # type: ignore[misc]
-        bench.rounds,
-        bench.warm_memory,
-    )
-    for name, rounds in samples.items():
-        for table, unit, place in ((_PACED, "us", 0), (_ACKED, "us", 1), (_FULL, measure.RATE, 2), (_CPU, "us", 3)):
-            result.add(table, Row(name, "", unit, [figures[place] for figures in rounds]))
+    paced, full = bench.size(20, 5), bench.size(40_000, 1_000)
+    with contextlib.ExitStack() as stack:
+        writers = {name: stack.enter_context(_writer(bench, *kind)) for name, kind in _KINDS.items()}
+        slow = measure.interleave(
+            {name: lambda writer=writer: _slowly(bench, writer, paced) for name, writer in writers.items()},  # type: ignore[misc]
+            bench.rounds * _SHORT_ROUNDS,
+        )
+        fast = measure.interleave(
+            {name: lambda writer=writer: _flat_out(writer, full) for name, writer in writers.items()},  # type: ignore[misc]
+            bench.rounds,
+            bench.warm_memory,
+        )
+    for name in _KINDS:
+        result.add(_PACED, Row(name, ways.KERNEL, measure.MICROS, [turn for turn, _, _ in slow[name]]))
+        result.add(_ACKED, Row(name, ways.EVERYSEC, measure.MICROS, [ack for _, ack, _ in slow[name]]))
+        result.add(_FULL, Row(name, ways.KERNEL, measure.RATE, fast[name]))
+        result.add(_CPU, Row(name, "", measure.MICROS, [cpu for _, _, cpu in slow[name]]))
     _judge(result)
     return result
 
 
-def _round(bench: Bench, kind: tuple[int, int], paced: int, full: int) -> tuple[float, float, float, float]:
-    """Return p50 of a turn, p50 of an acknowledged turn, turns a second at full speed, CPU a turn."""
-    way, acked = Library(bench.daemon), Acknowledged(bench.daemon)
+@contextlib.contextmanager
+def _writer(bench: Bench, readers: int, stuck: int) -> Iterator[Library]:
+    """A run with its subscribers, all there at once, so that every kind meets the same machine."""
+    way = Library(bench.daemon)
     way.begin()
-    acked.run = way.run
-    data = batch("400 B")
-    with _subscribers(bench.daemon, way.run.id, *kind):
-        cpu = process.cpu_seconds(bench.daemon.pid)
-        turn = _paced(way, data[:paced] if paced < len(data) else data, paced)
-        ack = _paced(acked, data, paced)
-        cpu = (process.cpu_seconds(bench.daemon.pid) - cpu) / (2 * paced)
-        speed = measure.rate(full, lambda: _flat_out(way, data, full))
+    with _subscribers(bench.daemon, way.run.id, readers, stuck):
+        yield way
     way.end()
     way.close()
-    acked.close()
-    return turn, ack, speed, cpu * 1e6
 
 
-def _paced(way: Library, data: list[dict[str, Any]], count: int) -> float:
+def _slowly(bench: Bench, way: Library, count: int) -> tuple[float, float, float]:
+    """Return p50 of a turn, p50 of an acknowledged turn, and the daemon's CPU for one of either, all in us."""
+    data = batch("400 B")[:count]
+    cpu = process.cpu_seconds(bench.daemon.pid)
+    turn = _paced(way.turn, data)
+    ack = _paced(lambda turn: way.client.record_turns(way.run.id, [turn]), data)
+    cpu = (process.cpu_seconds(bench.daemon.pid) - cpu) / (2 * count)
+    way.flush()
+    return turn, ack, cpu * 1e6
+
+
+def _paced(record: Callable[[dict[str, Any]], object], data: list[dict[str, Any]]) -> float:
     out = []
-    for turn in itertools.islice(itertools.cycle(data), count):
+    for turn in data:
         time.sleep(1 / PACE)
         begin = time.perf_counter()
-        way.turn(turn)
+        record(turn)
         out.append((time.perf_counter() - begin) * 1e6)
-    way.flush()
     return measure.percentile(sorted(out), 50)
 
 
-def _flat_out(way: Library, data: list[dict[str, Any]], count: int) -> None:
-    for turn in itertools.islice(itertools.cycle(data), count):
-        way.turn(turn)
-    way.flush()
+def _flat_out(way: Library, count: int) -> float:
+    def work() -> None:
+        for turn in itertools.islice(itertools.cycle(data), count):
+            way.turn(turn)
+        way.flush()
+
+    data = batch("400 B")
+    return measure.rate(count, work)
 
 
 @contextlib.contextmanager
