@@ -18,6 +18,7 @@ from collections.abc import Awaitable
 from time import monotonic
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 from msgspec import UNSET
 
@@ -30,6 +31,7 @@ from carrunsd.store import strict
 from carrunsd.tickets import Batch, Outbox, Ticket
 
 READ_BYTES = 256 << 10
+LONG_BYTES = 1 << 20  # of a block that is looked at line by line in a thread
 LEAST_READ_BYTES = 16 << 10
 SLICE_SECS = 0.004  # that a block should take at most, so that many connections have fair turns
 PAUSE_BYTES = 1 << 20  # of answers not taken: reading stops
@@ -194,9 +196,18 @@ class Peer:
             incoming = None
         if incoming is not None and len(incoming) != block.count(b"\n"):
             incoming = None  # two on a line, one over two, blank lines: what is taken must not depend on reads
+        big = not limits.lines_within(block, limit)
         if incoming is None or not (requests.CHECKED.issuperset(map(type, incoming)) or strict.plain(block)):
+            if len(block) > LONG_BYTES:  # may take seconds
+                self._busy = True
+                self._pause_reading()
+                self.server.spawn(self._read_closely, block, big)
+                return
             incoming = self._one_by_one(block)
-        self._run(incoming, big=not limits.lines_within(block, limit))
+        self._run(incoming, big=big)
+
+    async def _read_closely(self, block: bytes, big: bool) -> None:
+        self._continue(await anyio.to_thread.run_sync(self._one_by_one, block), big=big)
 
     def _one_by_one(self, block: bytes) -> list[Any]:
         """Return what stands on each line: requests, or how it is wrong."""

@@ -166,7 +166,7 @@ def _check_envelope(message: dict[str, Any]) -> None:
         request_id = None if request_id is UNSET else request_id  # this is no notification, but no request at all
         raise RequestError(errors.INVALID_REQUEST, "`method` must be a string", request_id)
     if method not in requests.METHODS:
-        near = difflib.get_close_matches(method, requests.METHODS, 1)
+        near = difflib.get_close_matches(method[:80], requests.METHODS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise RequestError(errors.METHOD_NOT_FOUND, f"unknown method {method[:80]!r}{hint}", request_id)
 
