@@ -53,6 +53,7 @@ class AsyncDriver:
         """Run the steps to their end, waiting where they wait, and return what they return."""
         try:
             while True:
+                self.engine.may_read = not self._reading
                 await self._wait(next(steps))
         except StopIteration as done:
             return cast("T", done.value)

@@ -59,7 +59,7 @@ class Desk:
             raise session.refusal
         if not placed and self._strict:
             self.courier.close(session, "not started")
-            raise errors.NotStored(f"the run could not be started: {session.refusal or self.engine.problem}")
+            raise errors.NotStored(f"the run could not be started: {self._why(session)}")
 
     def record(self, session: Session, turn: bytes) -> Steps[None]:
         """Take an encoded turn where the hot path could not, and see that it gets somewhere."""
@@ -98,7 +98,7 @@ class Desk:
         """Strict: a turn that was sent to nobody is taken back; one that may have arrived stays until a flush."""
         if seq == session.next_seq - 1 > session.sent and session.unacked:
             session.untake()
-            raise errors.NotStored(f"the turn was not stored: {session.refusal or self.engine.problem}")
+            raise errors.NotStored(f"the turn was not stored: {self._why(session)}")
 
     def _settle(self, session: Session, *, eager: bool) -> Steps[bool]:
         """Bring the session to LIVE with nothing waiting, within what an outage may still cost."""
@@ -127,7 +127,7 @@ class Desk:
         placed = yield from engine.strive(is_placed, deadline, advance, eager=eager)
         if not placed and engine.ready and session.phase is not Phase.HELD:
             now = engine.clock()
-            engine.outage.spend(now - began, now)
+            engine.outage.spend(began, now)
             if session.link is not None:
                 engine.lose(errors.AnswerTimeout("the daemon neither reads nor answers"))
         return placed
@@ -323,6 +323,9 @@ class Desk:
             session.dropped = session.owed = session.stored_before = session.spooled_before = 0
             session.begin(self.courier.new_id())
         self.engine.forget()
+
+    def _why(self, session: Session) -> object:
+        return session.refusal or self.engine.problem or "the daemon did not answer in time"
 
     def delivery(self, session: Session) -> Delivery:
         """Return where the turns of a run are."""

@@ -109,6 +109,8 @@ class Engine:
         self.opened_at = self.heard_at = self.moved_at = 0.0
         self.greeting: dict[str, Any] = {}
         self.max_line = wire.DEFAULT_MAX_LINE_BYTES
+        #: Off while somebody else waits for the socket to be readable: reading it empty would leave them waiting.
+        self.may_read = True
         self.flooded = False  # more came at once than a reader who keeps up would see; a follower resets it
         self.problem: Exception | None = None
         self.hopeless = False
@@ -257,7 +259,7 @@ class Engine:
         try:
             before = len(link.rest)
             link.push_rest()
-            data = link.receive()
+            data = link.receive() if self.may_read else None
         except OSError as error:
             self.lose(error)
             return False
@@ -328,7 +330,7 @@ class Engine:
                 yield Wait(until, bool(self.link.rest))
             if not self.ready:
                 self.outage.began(now)  # it may end at the next look; nothing refills until then
-                self.outage.spend(self.clock() - now, now)
+                self.outage.spend(now, self.clock())
 
     def _may_try(self, now: float, deadline: Callable[[float], float]) -> bool:
         """Whoever waits anyway looks often; whoever does not, only when the next try is due."""

@@ -17,11 +17,11 @@ LONGEST_PAUSE = 2.0
 class Outage:
     """What is left of the budget, and the next time to try."""
 
-    __slots__ = ("_full", "_left", "_pause", "_stamp", "next_try", "on")
+    __slots__ = ("_charged", "_full", "_left", "_pause", "_stamp", "next_try", "on")
 
     def __init__(self, budget: float) -> None:
         self._full = self._left = budget
-        self._stamp = 0.0
+        self._stamp = self._charged = 0.0
         self._pause = FIRST_PAUSE
         self.on = False
         self.next_try = 0.0
@@ -39,10 +39,11 @@ class Outage:
             self.on = True
             self._pause, self.next_try = FIRST_PAUSE, now
 
-    def spend(self, seconds: float, now: float) -> None:
-        """Some seconds were waited in vain."""
+    def spend(self, since: float, now: float) -> None:
+        """A call has waited in vain from ``since`` until ``now``; others waiting then cost no more."""
+        seconds = max(0.0, now - max(since, self._charged))
         self._left = max(0.0, self.left(now) - seconds)
-        self._stamp = now
+        self._charged = self._stamp = now
 
     def tried(self, now: float) -> None:
         """A try to connect failed: the next is due after a pause that doubles.

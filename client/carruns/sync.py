@@ -52,6 +52,7 @@ class Driver:
         with self.lock:
             try:
                 while True:
+                    self.engine.may_read = self._reader in (0, threading.get_ident())
                     self._wait(next(steps))
             except StopIteration as done:
                 return cast("T", done.value)

@@ -200,3 +200,43 @@ async def test_it_can_be_awaited_too(car: Path, sock: Path) -> None:
     assert stored.start["detached"] is True
     assert stored.turns[0]["output"]["assistant_text"] == "hello"
     assert stored.status == "incomplete"
+
+
+@each_backend
+def test_a_task_that_comes_later_does_not_read_away_what_another_waits_for(
+    car: Path, sock: Path, backend: Backend
+) -> None:
+    """The second asker looks at the socket just when the first one's answer has come, and before the first."""
+
+    def fault(_: int, message: Json) -> str | None:
+        if message["method"] == "server.ping":
+            asked.set()
+        return "silent" if message["method"] == "runs.append" else None
+
+    async def first(client: AsyncClient) -> None:
+        await client.ping()
+        answered.append(True)
+
+    async def later(client: AsyncClient) -> None:
+        await client.append("agent", "run", [])
+
+    async def main() -> None:
+        async with AsyncClient(car, timeout=30) as client:
+            await client.handshake()
+            for number in range(10):
+                asked.clear()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(first, client)
+                    await anyio.wait_all_tasks_blocked()
+                    daemon.settle(0.01)  # blocks the loop, so that the answer is there and nobody has seen it
+                    group.start_soon(later, client)
+                    with anyio.move_on_after(5):
+                        while len(answered) <= number:
+                            await anyio.lowlevel.checkpoint()
+                    group.cancel_scope.cancel()
+            assert len(answered) == 10
+
+    asked = threading.Event()
+    answered: list[bool] = []
+    with FakeDaemon(sock, fault=fault) as daemon:
+        run_on(backend, main)

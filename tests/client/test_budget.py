@@ -13,18 +13,30 @@ from pathlib import Path
 import pytest
 
 from carruns import Client, NotStored, RunTerminal, VersionMismatch
+from carruns.engine import Wait
+from carruns.sync import Driver
 from tests.client.fake import FakeDaemon, Json
 from tests.support import Daemon, wait_until
 
-#: What the machine may add to a promise of milliseconds.
-SLACK = 0.35
+#: What a loaded machine may add to the waits that make up a promise of milliseconds.
+SLACK = 0.25
 
 
 @contextmanager
 def costs_at_most(seconds: float) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < seconds
+    """The waits of all calls together: what the machine takes to do the work is not the outage's doing."""
+    waits: list[float] = []
+
+    def timed(driver: Driver, wait: Wait) -> None:
+        began = time.monotonic()
+        original(driver, wait)
+        waits.append(time.monotonic() - began)
+
+    original = Driver._wait
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Driver, "_wait", timed)
+        yield
+    assert sum(waits) < seconds
 
 
 def an_agent(client: Client, turns: int = 300) -> None:
@@ -128,7 +140,7 @@ def test_a_daemon_that_is_only_slow_is_no_outage(car: Path, sock: Path) -> None:
             slow.wait(0.01)
 
     slow = threading.Event()
-    with FakeDaemon(sock, fault=fault), Client(car, budget=0.1, timeout=30) as client:
+    with FakeDaemon(sock, fault=fault), Client(car, budget=2, timeout=30) as client:
         run = client.run("agent", intent="work on")
         for number in range(100):
             run.turn(parameters=number)
@@ -138,7 +150,7 @@ def test_a_daemon_that_is_only_slow_is_no_outage(car: Path, sock: Path) -> None:
 
 
 def test_strict_raises_instead_of_spooling(car: Path, sock: Path) -> None:
-    with Client(car, strict=True, budget=0.05) as client:
+    with Client(car, strict=True, budget=0.5) as client:
         with pytest.raises(NotStored):
             client.run("agent", intent="be strict")
         with FakeDaemon(sock) as daemon:
@@ -191,3 +203,22 @@ def test_a_run_with_an_outcome_is_not_gone_on_with(car: Path, sock: Path) -> Non
         run.succeed()
         with pytest.raises(RunTerminal):
             client.resume(run.id)
+
+
+def test_a_thread_that_comes_later_does_not_read_away_what_another_waits_for(car: Path, sock: Path) -> None:
+    """Many askers at once: none is left waiting for an answer that somebody else has read."""
+
+    def fault(_: int, message: Json) -> str | None:
+        return "silent" if message["method"] == "runs.append" else None
+
+    def ask() -> None:
+        for _ in range(200):
+            client.ping()
+
+    with FakeDaemon(sock, fault=fault), Client(car, timeout=5) as client, costs_at_most(4 * 5):
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()

@@ -11,16 +11,16 @@ def test_waiting_spends_and_nothing_refills_while_it_lasts() -> None:
     outage = Outage(0.25)
     outage.began(100)
     assert outage.left(100) == 0.25
-    outage.spend(0.1, 100.1)
+    outage.spend(100, 100.1)
     assert outage.left(5000) == pytest.approx(0.15)
-    outage.spend(1, 5000)
+    outage.spend(4999, 5000)
     assert outage.left(9000) == 0
 
 
 def test_it_refills_slowly_once_the_daemon_is_back() -> None:
     outage = Outage(0.25)
     outage.began(100)
-    outage.spend(0.25, 100)
+    outage.spend(100, 100.25)
     outage.ended(200)
     assert outage.left(200) == 0
     assert outage.left(202) == pytest.approx(0.1)
@@ -32,7 +32,7 @@ def test_a_daemon_that_keeps_dying_costs_a_twentieth_at_most() -> None:
     for _ in range(1000):
         outage.began(now)
         cost = min(0.1, outage.left(now))
-        outage.spend(cost, now + cost)
+        outage.spend(now, now + cost)
         waited, now = waited + cost, now + cost
         outage.ended(now)
         now += 0.2
@@ -59,3 +59,11 @@ def test_tries_of_who_waits_anyway_do_not_count() -> None:
     due = outage.next_try
     outage.tried(10.001)
     assert outage.next_try == due
+
+
+def test_waiting_together_costs_once() -> None:
+    outage = Outage(0.25)
+    outage.began(100)
+    for _ in range(10):
+        outage.spend(100, 100.1)
+    assert outage.left(101) == pytest.approx(0.15)

@@ -81,5 +81,5 @@ def test_every_public_name_is_there() -> None:
         assert getattr(carruns, name).__name__ == name
     assert set(carruns.__all__) < set(dir(carruns))
     with pytest.raises(AttributeError):
-        _ = carruns.nothing  # type: ignore[attr-defined]
+        _ = carruns.nothing
     assert carruns.__version__ == "0.1.0"
