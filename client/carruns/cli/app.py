@@ -41,6 +41,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Look after": {
         "import": ("import_runs:import_runs", "Bring runs in from files or another car directory."),
         "status": ("status:status", "Is the daemon up, and what is wrong if not."),
+        "doctor": ("doctor:doctor", "What is wrong with the daemon and the store; mends it."),
         "service": ("service:service", "The systemd user units."),
         "demo": ("demo:demo", "Several agents at once in a temporary car directory."),
     },
