@@ -1,0 +1,485 @@
+"""Fuzzing of the wire and of the reader: seeded cases, made of good parts that are bent, cut, doubled and mixed.
+
+Properties, not examples.  The wire: whatever comes, each request is answered once and in order by something that is
+JSON-RPC, the daemon names no defect, and what it stores a strict reader reads.  The reader: whatever stands in a
+file, every good line on a line of its own is found, in whatever blocks it is read; healing and mending lose none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from carruns.wire import LineFramer
+from carrunsd import traces, triage
+from carrunsd.store import doctor, reader, repair
+from carrunsd.store.runfile import RunFile
+from tests.support import Daemon, Wire, short_directory, strict
+
+Json = dict[str, Any]
+
+_METHODS = (
+    "server.handshake",
+    "server.ping",
+    "server.stats",
+    "runs.start",
+    "runs.record_turns",
+    "runs.record_turns",
+    "runs.record_turns",
+    "runs.record_model_turn",
+    "runs.flush",
+    "runs.complete",
+    "runs.abandon",
+    "runs.resume",
+    "runs.append",
+    "runs.list",
+    "runs.agents",
+    "runs.get_trace",
+    "runs.agent_for_run",
+    "runs.subscribe",
+    "runs.unsubscribe",
+    "runs.watch",
+    "runs.unwatch",
+    "runs.gc",
+    "runs.remove",
+    "runs.restore",
+    "no.such",
+)
+_KEYS = (
+    "run_id",
+    "agent_id",
+    "agent_name",
+    "intent",
+    "turns",
+    "writer",
+    "seq",
+    "durable",
+    "outcome",
+    "records",
+    "cursor",
+    "limit",
+    "status",
+    "since",
+    "until",
+    "reason",
+    "idempotency_key",
+    "started_at",
+    "metadata",
+    "dry_run",
+    "x_unknown",
+    "assistant_text",
+    "requested_tool_calls",
+    "model_id",
+    "token_usage",
+    "duration_ms",
+    "detached",
+    "record",
+    "index",
+    "prompt",
+    "tool",
+    "parameters",
+    "output",
+    "termination",
+    "kind",
+)
+_TEXTS = (
+    "",
+    "a",
+    "run-1",
+    "run-2",
+    "agent",
+    "..",
+    "/",
+    "a/b",
+    "x" * 300,
+    "\u0000",
+    "\u2028",
+    "\U0001f600",
+    "success",
+    "done",
+    "2026-11-22T00:00:00Z",
+    "9999-12-31T23:59:59-10:00",
+    "2026-11-22",
+    "in_progress",
+    "y" * 70_000,
+)
+_NUMBERS = (0, 1, -1, 2, 255, 256, 2**31, 2**53, 2**63, 2**64, -(2**63) - 1, 0.5, 1e308, -0.0)
+#: What JSON texts are bent with: things that some reader somewhere takes and another does not.
+_ODD = (
+    b"\xff",
+    b"\xc3",
+    b"\xed\xa0\x80",
+    b"\\ud800",
+    b"\\udc00\\ud800",
+    b"1e999",
+    b"NaN",
+    b"-Infinity",
+    b"\0",
+    b"\xef\xbb\xbf",
+    b'"a":1,"a":2,',
+    b"[" * 200,
+    b"{",
+    b"}",
+    b'"',
+    b"\\",
+    b"\r",
+    b"\t",
+    b",",
+    b"\xe2\x80\xa8",
+    b"9" * 400,
+    b"0001",
+    b"//",
+)
+
+
+class Maker:
+    """Makes cases from a seed."""
+
+    def __init__(self, seed: str) -> None:
+        self.dice = random.Random(seed)
+
+    def value(self, depth: int = 0) -> Any:
+        dice = self.dice
+        kind = dice.randrange(9 if depth < 4 else 6)
+        if kind < 2:
+            return dice.choice(_TEXTS[:-1] if dice.random() < 0.99 else _TEXTS)
+        if kind < 4:
+            return dice.choice(_NUMBERS)
+        if kind < 6:
+            return dice.choice((None, True, False))
+        if kind == 6:
+            return [self.value(depth + 1) for _ in range(dice.randrange(4))]
+        return {dice.choice(_KEYS): self.value(depth + 1) for _ in range(dice.randrange(5))}
+
+    def params(self, method: str) -> Any:
+        dice = self.dice
+        if dice.random() < 0.05:
+            return self.value()
+        params: Json = {"run_id": f"run-{dice.randrange(6)}", "agent_id": f"agent-{dice.randrange(3)}"}
+        if method == "runs.start":
+            params = {"intent": "i", "agent_id": params["agent_id"], "idempotency_key": params["run_id"]}
+        elif method == "runs.record_turns":
+            params["turns"] = [self.turn() for _ in range(dice.choice((1, 1, 1, 3, 0)))]
+            if dice.random() < 0.4:
+                params |= {"writer": f"w{dice.randrange(2)}", "seq": dice.randrange(4)}
+        elif method == "runs.complete":
+            params["outcome"] = {"status": dice.choice(("success", "done", "bad")), "summary": "s"}
+        elif method == "runs.append":
+            params["records"] = [{"record": "turn", "index": dice.randrange(9), "prompt": "p"}]
+        for _ in range(dice.choice((0, 0, 0, 1, 2))):
+            params[dice.choice(_KEYS)] = self.value()
+        return params
+
+    def turn(self) -> Any:
+        if self.dice.random() < 0.1:
+            return self.value()
+        keys = ("prompt", "tool", "parameters", "output", "error", "x_unknown", "usage", "index", "started_at")
+        return {self.dice.choice(keys): self.value() for _ in range(self.dice.randrange(4))}
+
+    def request(self) -> tuple[Json, bool]:
+        """Return a request, and whether an answer is due."""
+        method = self.dice.choice(_METHODS)
+        message: Json = {"method": method, "params": self.params(method)}
+        if self.dice.random() < 0.7:
+            message["id"] = self.dice.choice((1, "one", 2**40, 7))
+        if self.dice.random() < 0.5:
+            message["jsonrpc"] = "2.0"
+        return message, "id" in message
+
+    def line(self) -> bytes:
+        """Return one line of the wire without its end: good, bent, or a batch."""
+        dice = self.dice
+        if dice.random() < 0.06:
+            whole: Any = [self.request()[0] for _ in range(dice.randrange(4))]
+        else:
+            whole = self.request()[0]
+        text = json.dumps(whole, ensure_ascii=dice.random() < 0.5).encode("utf-8", "surrogatepass")
+        return self.bent(text) if dice.random() < 0.45 else text
+
+    def bent(self, text: bytes) -> bytes:
+        dice = self.dice
+        for _ in range(dice.choice((1, 1, 2, 5))):
+            at = dice.randrange(len(text) + 1)
+            how = dice.randrange(6)
+            if how == 0:
+                text = text[:at] + dice.choice(_ODD) + text[at:]
+            elif how == 1:
+                text = text[:at] + text[at + dice.randrange(1, 9) :]
+            elif how == 2:
+                text = text[:at]
+            elif how == 3 and text:
+                at = min(at, len(text) - 1)
+                text = text[:at] + bytes([text[at] ^ (1 << dice.randrange(8))]) + text[at + 1 :]
+            elif how == 4:
+                other = dice.randrange(len(text) + 1)
+                text = text[:at] + text[min(at, other) : max(at, other)] + text[at:]
+            else:
+                text += dice.choice((b" ", b"{}", b"]", b"\0\0", b"#"))
+        return text.replace(b"\n", b" ")
+
+
+# -- the wire, in process ----------------------------------------------------------------------------------
+
+
+def wire_in_process(seed: int, count: int) -> int:
+    """Frame and read lines; anything but a request or a named fault is a failure.  Return the cases."""
+    maker = Maker(f"wire/{seed}")
+    for _ in range(count):
+        lines = [maker.line() for _ in range(maker.dice.choice((1, 1, 2, 6)))]
+        data = b"".join(line + b"\n" for line in lines)
+        assert _framed(maker.dice, data) == data, data
+        for line in lines:
+            _read(line)
+    return count
+
+
+def _framed(dice: random.Random, data: bytes) -> bytes:
+    framer = LineFramer(1 << 20)
+    out = b""
+    while data:
+        cut = dice.choice((1, 2, 7, 64, 1000, len(data)))
+        out += framer.feed(data[:cut])
+        data = data[cut:]
+    assert not framer.overlong
+    assert not framer.held
+    return out
+
+
+def _read(line: bytes) -> None:
+    if not line.strip():
+        return
+    try:
+        found = triage.read(line)
+    except triage.RequestError as error:
+        fault = error.message
+    else:
+        fault = "" if found is not None else "nothing at all"
+        for value in getattr(getattr(found, "params", None), "turns", []):
+            strict(msgspec.json.encode(value))  # what would be stored
+    assert fault != "nothing at all"
+
+
+# -- the wire, over the socket -----------------------------------------------------------------------------
+
+
+def wire_over_socket(seed: int, count: int) -> int:
+    """Send cases to a real daemon in odd pieces; check every answer, then everything that was stored."""
+    maker = Maker(f"socket/{seed}")
+    with short_directory() as base:
+        daemon = Daemon(base, config="[carrunsd]\nmax_turns_per_run = 100000\n[runs]\nmax_per_agent = 100000\n")
+        try:
+            daemon.start()
+            done = 0
+            while done < count:
+                with Wire(daemon.socket) as wire:
+                    for number in range(25):
+                        done += _some_lines(maker, wire, f"end-{seed}-{done}-{number}")
+            assert daemon.running, daemon.log()[-2000:]
+            _nothing_strange(daemon)
+        finally:
+            daemon.close()
+    return done
+
+
+def _some_lines(maker: Maker, wire: Wire, mark: str) -> int:
+    lines = [maker.line() for _ in range(20)]
+    data = b"".join(line + b"\n" for line in lines)
+    data += json.dumps({"id": mark, "method": "server.ping"}).encode() + b"\n"
+    while data:
+        cut = maker.dice.choice((3, 100, 4096, len(data), len(data)))
+        wire.send(data[:cut])
+        data = data[cut:]
+    answers = 0
+    while True:
+        message = wire.read()
+        if isinstance(message, dict) and message.get("id") == mark:
+            break
+        answers += _is_json_rpc(message)
+    assert answers <= len(lines), "more answers than requests"
+    return len(lines)
+
+
+def _is_json_rpc(message: Any) -> int:
+    """Check an answer, a batch of them or an event; return how many lines it may answer."""
+    if isinstance(message, list):
+        assert message
+        for part in message:
+            _is_json_rpc(part)
+        return 1
+    assert message["jsonrpc"] == "2.0"
+    if "method" in message:
+        assert message["method"] in ("runs.trace.event", "runs.event")
+        return 0
+    assert ("result" in message) != ("error" in message), message
+    if "error" in message:
+        assert message["error"]["data"]["kind"] != "internal_error", message
+        assert message["error"]["message"]
+    return 1
+
+
+def _nothing_strange(daemon: Daemon) -> None:
+    log = daemon.log()
+    assert "Traceback" not in log, log[-3000:]
+    assert "defect" not in log
+    for path in daemon.car_dir.rglob("*.jsonl"):
+        data = path.read_bytes()
+        assert data.endswith(b"\n") or not data, path
+        for line in data.split(b"\n")[:-1]:
+            strict(line)
+
+
+# -- the reader --------------------------------------------------------------------------------------------
+
+
+def reader_in_process(seed: int, count: int) -> int:
+    """Make files, read them in several ways, heal and mend them; return the cases."""
+    maker = Maker(f"reader/{seed}")
+    usual = reader.BLOCK_BYTES
+    with tempfile.TemporaryDirectory(prefix="ct-") as directory:
+        car_dir = Path(directory)
+        path = car_dir / "runs" / "a" / "r.jsonl"
+        path.parent.mkdir(parents=True, mode=0o700)
+        try:
+            for number in range(count):
+                data, good = _file(maker)
+                reader.BLOCK_BYTES = maker.dice.choice((usual, 64, 7, 512))
+                path.write_bytes(data)
+                path.chmod(0o600)
+                _read_in_all_ways(path, data, good)
+                if number % 4 == 0:
+                    _healed(path, good)
+                elif number % 16 == 1:
+                    _mended(car_dir, path, good)
+        finally:
+            reader.BLOCK_BYTES = usual
+    return count
+
+
+def _file(maker: Maker) -> tuple[bytes, list[bytes]]:
+    """Return a file's bytes and the good lines that stand on lines of their own."""
+    dice = maker.dice
+    parts: list[bytes] = []
+    good: list[bytes] = []
+    for number in range(dice.randrange(12)):
+        text = json.dumps(_record(maker, number), ensure_ascii=dice.random() < 0.5).encode()
+        if dice.random() < 0.7:
+            good.append(text)
+        else:
+            text = (
+                maker.bent(text)
+                if dice.random() < 0.8
+                else dice.choice((b"", b"\0" * 50, b"null", b"[]", b"{}", b"x"))
+            )
+        parts.append(text)
+    data = b"".join(part + b"\n" for part in parts)
+    if dice.random() < 0.5:
+        tail = json.dumps(_record(maker, 99)).encode()
+        data += dice.choice(
+            (tail, tail[: dice.randrange(len(tail))], b"\0" * dice.randrange(1, 400), tail + b"\0" * 9)
+        )
+    return data, good
+
+
+def _record(maker: Maker, number: int) -> Json:
+    dice = maker.dice
+    kind = dice.choice(("turn", "turn", "turn", "started", "ended", "note"))
+    record: Json = {"record": kind, "index": number, "prompt": dice.choice(_TEXTS[:-1]), "parameters": None}
+    if kind == "started":
+        record |= {"run_id": "r", "agent_id": "a", "intent": "i", "started_at": "2026-11-22T00:00:00Z"}
+    elif kind == "ended":
+        record["termination"] = dice.choice(
+            ({"kind": "incomplete"}, {"kind": "outcome", "status": "done"}, None, 5)
+        )
+        record["ended_at"] = "2026-11-22T00:00:00Z"
+    if dice.random() < 0.2:
+        record[dice.choice(_KEYS[:-3])] = maker.value() if kind != "started" else "x"
+        record["record"] = kind
+    return record
+
+
+def _read_in_all_ways(path: Path, data: bytes, good: list[bytes]) -> None:
+    with path.open("rb") as file:
+        fd = file.fileno()
+        records, skipped = reader.records(fd)
+        scan = reader.scan(fd)
+        reader.ends_open(fd, len(data))
+        reader.glance(fd)
+        scan.summary()
+        lines = _paged(fd)
+    kept = [json.dumps(record, sort_keys=True) for record in records]
+    for text in good:
+        assert json.dumps(json.loads(text), sort_keys=True) in kept, f"hidden: {text!r} in {data!r}"
+    assert len(records) >= len(good)
+    assert scan.turn_count == sum(record["record"] == "turn" for record in records), data
+    assert scan.skipped == skipped, (scan.skipped, skipped, data)
+    assert len(lines) == len(records), data
+
+
+def _paged(fd: int) -> list[bytes]:
+    out: list[bytes] = []
+    cursor = offset = 0
+    while True:
+        page, offset = traces.read_page(fd, cursor, offset, 3)
+        out += [b""] * page.count
+        assert page.cursor > cursor or not page.more
+        cursor = page.cursor
+        if page.records:
+            json.loads(b"[" + page.records + b"]")
+        if not page.more:
+            return out
+
+
+def _healed(path: Path, good: list[bytes]) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_APPEND)
+    file = RunFile(fd)
+    try:
+        before, _ = reader.records(fd)
+        file.heal()
+        file.append(b'{"record":"turn","index":1,"prompt":"new"}\n')
+        after, _ = reader.records(fd)
+    finally:
+        file.close()
+    assert after[:-1] == before, path.read_bytes()
+    assert after[-1]["prompt"] == "new"
+    assert path.read_bytes().endswith(b"\n")
+
+
+def _mended(car_dir: Path, path: Path, good: list[bytes]) -> None:
+    examined = doctor.Examined()
+    found = list(doctor.examine(str(car_dir / "runs"), examined))
+    list(repair.repair(str(car_dir), found))
+    data = path.read_bytes() if path.exists() else b""
+    for text in good:
+        assert text in data.split(b"\n"), f"lost: {text!r}"
+    again = list(doctor.examine(str(car_dir / "runs"), doctor.Examined()))
+    assert not [finding for finding in again if finding.mendable], again
+    for kept in path.parent.iterdir():
+        kept.unlink()
+
+
+KINDS: dict[str, Callable[[int, int], int]] = {
+    "wire in process": wire_in_process,
+    "wire over the socket": wire_over_socket,
+    "reader": reader_in_process,
+}
+
+
+def fuzz(seed: int, count: int) -> Json:
+    """Try ``count`` cases of each kind; return how many were tried."""
+    return {kind: function(seed, count) for kind, function in KINDS.items()}
+
+
+if __name__ == "__main__":
+    import sys
+    import time
+
+    for kind_, function_ in KINDS.items():
+        began = time.monotonic()
+        print(kind_, function_(int(sys.argv[1]), int(sys.argv[2])), f"{time.monotonic() - began:.1f} s", flush=True)
