@@ -17,7 +17,7 @@ def place(base: Path) -> Iterator[Place]:
     """A place without a daemon."""
     where = Place(base)
     yield where
-    where.daemon.close()
+    where.close()
 
 
 @pytest.fixture

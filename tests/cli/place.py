@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -22,6 +23,7 @@ class Place:
     def __init__(self, base: Path) -> None:
         self.base = base
         self.daemon = Daemon(base)
+        self._started: list[subprocess.Popen[bytes]] = []
         self.car_dir, self.runs_root = self.daemon.car_dir, self.daemon.car_dir / "runs"
         environment = clean_environment(self.daemon.home, self.car_dir)
         self.env = {key: value for key, value in environment.items() if key not in _UNSET} | {
@@ -37,7 +39,21 @@ class Place:
         """Start the command line; its output goes to pipes unless said otherwise."""
         pipes: dict[str, Any] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
         wanted = {"stdin": subprocess.DEVNULL, **pipes, **options, "env": self.env | options.get("env", {})}
-        return subprocess.Popen(self.argv(arguments), **wanted)
+        process: subprocess.Popen[bytes] = subprocess.Popen(self.argv(arguments), **wanted)
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End everything that was started here."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
+        self.daemon.close()
 
     def run(
         self, *arguments: str, code: int = 0, given: str | bytes = b"", env: dict[str, str] | None = None

@@ -39,6 +39,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "end": ("scripts:end", "End a run."),
     },
     "Look after": {
+        "rm": ("remove:rm", "Move ended runs to the trash."),
+        "prune": ("remove:prune", "Remove now what retention does not keep."),
+        "trash": ("trash:trash", "List the trash, take a run back, empty it."),
         "import": ("import_runs:import_runs", "Bring runs in from files or another car directory."),
         "status": ("status:status", "Is the daemon up, and what is wrong if not."),
         "doctor": ("doctor:doctor", "What is wrong with the daemon and the store; mends it."),

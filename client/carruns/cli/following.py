@@ -9,7 +9,6 @@ so are those that began meanwhile.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -64,16 +63,26 @@ class Following:
     """An iterator over the records of all runs, of one agent's, or of one run."""
 
     def __init__(
-        self, client: Client, agent_id: str | None, run_id: str | None, last: int, tell: Callable[[str], None]
+        self,
+        client: Client,
+        agent_id: str | None,
+        run_id: str | None,
+        last: int,
+        began: int,
+        tell: Callable[[str], None],
     ) -> None:
-        """``last`` records of what is open come first; ``tell`` hears of the daemon's comings and goings."""
+        """Follow from the instant ``began`` on; of runs that are open by then the ``last`` records come first.
+
+        ``tell`` hears of the daemon's comings and goings.
+        """
         self._client, self._agent_id, self._run_id, self._last = client, agent_id, run_id, last
         self._tell = tell
         self._watch = Watch(_MarkedWatcher(client._core.new_engine(), agent_id))
         self._cursors: dict[str, int] = {}
         self._over: set[str] = set()
         self._ready: deque[Item] = deque()
-        self._since = time.time_ns() - _LOOK_BACK
+        self._began = began
+        self._since = began - _LOOK_BACK
         self._subscribed = False
 
     def close(self) -> None:
@@ -121,13 +130,16 @@ class Following:
             runs += [Record(run_id=run_id, agent_id="", status="") for run_id in self._unfinished(runs)]
         for run in reversed(runs):
             known = self._cursors.get(run.run_id)
-            if known is None and first and not (self._run_id or run.status == "in_progress"):
-                self._cursors[run.run_id] = self._end_of(run)
-                self._over.add(run.run_id)
-                continue
             if known is None:
-                known = max(0, self._end_of(run) - self._last) if first else 0
+                known = self._first_cursor(run) if first else 0
             self._fetch(run.run_id, run.agent_id, known, _END)
+
+    def _first_cursor(self, run: Record) -> int:
+        """Return where to begin with a run that was there before us, or began while we looked for the daemon."""
+        if (instant(run.started_at) or 0) >= self._began:
+            return 0
+        last = self._last if self._run_id or run.status == "in_progress" else 0
+        return max(0, self._end_of(run) - last)
 
     def _unfinished(self, runs: list[Record]) -> list[str]:
         listed = {run.run_id for run in runs}

@@ -42,20 +42,24 @@ carruns list --grep 'flaky' --json | jq -r .run_id
 @time_options
 @click.option("--grep", "-g", metavar="TEXT", help="Only runs whose intent holds this text (case aside).")
 @click.option("--limit", "-n", type=click.IntRange(min=1), help="At most so many.")
+@click.option("--removed", is_flag=True, help="What was removed instead: when (--since, --until), and why.")
 @click.option("--full-ids", is_flag=True, help="Whole ids on a terminal too; a pipe gets them anyway.")
 @pass_settings
 def list_runs(
     settings: Settings, agent: str | None, status: str | None, outcome: str | None, since: int | None,
     until: int | None, grep: str | None, limit: int | None, full_ids: bool,
+    removed: bool = False,
 ) -> int:  # fmt: skip
     """Show the runs, newest first."""
+    if removed:
+        from . import trash
+
+        gone = trash.removed(settings, agent, since, until)
+        trash.show_removed(settings, [row for row in gone if _holds(row, outcome, grep)][:limit])
+        return 0
     runs = open_source(settings).runs(agent, status, since, until)
     length = short_length([run.run_id for run in runs])
-    if outcome:
-        runs = [run for run in runs if run.get("outcome_status") == outcome]
-    if grep:
-        runs = [run for run in runs if grep.casefold() in str(run.intent).casefold()]
-    runs = runs[:limit]
+    runs = [run for run in runs if _holds(run, outcome, grep)][:limit]
     if settings.json:
         for run in runs:
             print_json(with_duration(run))
@@ -67,6 +71,12 @@ def list_runs(
         length = 1 << 20
     settings.screen.print_all(render(settings.screen, _COLUMNS, [_row(run, length) for run in runs]))
     return 0
+
+
+def _holds(run: Record, outcome: str | None, grep: str | None) -> bool:
+    if outcome and run.get("outcome_status") != outcome:
+        return False
+    return not grep or grep.casefold() in str(run.get("intent", "")).casefold()
 
 
 _COLUMNS = (

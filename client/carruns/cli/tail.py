@@ -18,7 +18,7 @@ from .probe import State, probe
 from .runref import resolve
 from .screen import print_json, warn
 from .settings import Command, Settings, examples, pass_settings
-from .source import Source, open_source
+from .source import DaemonSource, Source, open_source
 
 _RECENT_RUNS = 20
 _PAUSE = 0.3
@@ -53,13 +53,14 @@ def tail(
     """
     if run is not None and everything:
         raise click.UsageError("RUN and --all exclude each other")
+    began = time.time_ns()
     if follow:
         _wait_for_daemon(settings)
     source = open_source(settings)
     summary = resolve(source, run, agent) if run is not None else None
     show = _shower(settings)
     if follow:
-        _follow(settings, agent, summary, lines, show)
+        _follow(settings, source, agent, summary, lines, began, show)
         return
     runs = [summary] if summary is not None else source.runs(agent)[:_RECENT_RUNS]
     for run_id, agent_id, record in _last(source, runs, lines):
@@ -101,15 +102,18 @@ def _wait_for_daemon(settings: Settings) -> None:
         time.sleep(_PAUSE)
 
 
-def _follow(settings: Settings, agent: str | None, summary: Record | None, lines: int, show: Any) -> None:
+def _follow(
+    settings: Settings, source: Source, agent: str | None, summary: Record | None, lines: int, began: int, show: Any
+) -> None:
     from .following import Following
 
     agent_id = summary.agent_id if summary is not None else agent
     run_id = summary.run_id if summary is not None else None
-    with settings.client(autostart=False, timeout=5.0) as client:
-        following = Following(client, agent_id, run_id, lines, lambda text: warn(clean.line(text)))
-        try:
-            for item in following:
-                show(*item)
-        finally:
-            following.close()
+    client = source.client if isinstance(source, DaemonSource) else settings.client(autostart=False)
+    following = Following(client, agent_id, run_id, lines, began, lambda text: warn(clean.line(text)))
+    try:
+        for item in following:
+            show(*item)
+    finally:
+        following.close()
+        client.close()

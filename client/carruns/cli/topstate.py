@@ -16,6 +16,7 @@ class _Run:
     def __init__(self) -> None:
         self.tool = ""
         self.last_at: int | None = None
+        self.turns_seen = 0
         self.samples: list[tuple[float, int]] = []
 
     def rate(self) -> float:
@@ -62,16 +63,20 @@ class TopState:
             self.problem, self._summaries, self._stats, self._greeting = problem, [], {}, {}
 
     def unknown_runs(self) -> list[tuple[str, str]]:
-        """Return the runs of which no record was seen yet."""
+        """Return the runs whose last record was not seen: before we came, or while the daemon was restarted."""
         with self._lock:
-            known = {run_id for run_id, one in self._runs.items() if one.last_at is not None}
-            return [(run["run_id"], run["agent_id"]) for run in self._summaries if run["run_id"] not in known]
+            seen = {run_id: one.turns_seen for run_id, one in self._runs.items() if one.last_at is not None}
+            return [
+                (run["run_id"], run["agent_id"])
+                for run in self._summaries
+                if seen.get(run["run_id"], -1) < run["turn_count"]
+            ]
 
     def looked(self, run_id: str, record: Mapping[str, Any] | None) -> None:
         """Take the last record of a run as it was read."""
         with self._lock:
             one = self._runs.get(run_id)
-            if one is not None and one.last_at is None:
+            if one is not None:
                 self._note(one, record or {})
 
     def seen(self, event: Mapping[str, Any]) -> None:
@@ -87,6 +92,8 @@ class TopState:
         one.last_at = humane.instant(text) or one.last_at or time.time_ns()
         if record.get("record") == "turn":
             one.tool = str(record.get("tool") or record.get("model") or "")
+            index = record.get("index")
+            one.turns_seen = index + 1 if isinstance(index, int) else one.turns_seen
 
     # --- reading --------------------------------------------------------------------------------------------
 
