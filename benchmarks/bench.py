@@ -70,7 +70,7 @@ class Bench:
     def redis(self, policy: str) -> Redis | None:
         """Return a client of a Redis with this policy, ``None`` where there is no Redis."""
         name = f"redis-{policy}"
-        server = self._optional(name, lambda: servers.redis(self.place(name), policy))
+        server = self._optional(name, lambda: servers.redis(self.place(name), policy, install=not self.quick))
         if server is None:
             return None
         try:

@@ -74,9 +74,9 @@ def daemon(car_dir: Path, config: str = DEFAULT_CONFIG) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def redis(home: Path, policy: str) -> Iterator[Server]:
+def redis(home: Path, policy: str, *, install: bool) -> Iterator[Server]:
     """Run Redis on a Unix socket; ``policy`` is its ``appendfsync``, or ``"memory"`` for no file at all."""
-    binary = redis_binary()
+    binary = redis_binary(install=install)
     home.mkdir(parents=True, exist_ok=True)
     durability = ["--appendonly", "no"] if policy == "memory" else ["--appendonly", "yes", "--appendfsync", policy]
     path = home / "redis.sock"
@@ -88,18 +88,18 @@ def redis(home: Path, policy: str) -> Iterator[Server]:
         yield server
 
 
-def redis_binary() -> str:
-    """Return redis-server's path, installing Debian's package where it is missing and that is possible."""
+def redis_binary(*, install: bool) -> str:
+    """Return redis-server's path; with ``install``, install Debian's package where it is missing."""
     found = shutil.which("redis-server")
     if found is None:
-        if shutil.which("apt-get") is None or os.geteuid() != 0:
+        if not install or shutil.which("apt-get") is None or os.geteuid() != 0:
             raise UnavailableError(
                 "redis-server is missing: `apt-get install redis-server` as root, then run again"
             )
         print("redis-server is missing: installing Debian's package")
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        install = ["apt-get", "install", "-y", "-qq", "redis-server"]
-        done = subprocess.run(install, env=env, capture_output=True, text=True, check=False)
+        command = ["apt-get", "install", "-y", "-qq", "redis-server"]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         found = shutil.which("redis-server")
         if found is None:
             raise UnavailableError(f"redis-server cannot be installed: {done.stderr.strip()[-300:]}")
