@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 
 from carruns import paths
@@ -70,6 +71,7 @@ def _serve(car_dir: str, socket_path: str) -> int:
 
     os.umask(0o077)
     one = daemon.Daemon(options, load)
+    signal.signal(signal.SIGTERM, _leave_early)  # until the daemon listens for it
     try:
         try:
             one.take_places()
@@ -84,6 +86,11 @@ def _serve(car_dir: str, socket_path: str) -> int:
     finally:
         one.leave()
     return 0
+
+
+def _leave_early(number: int, frame: object) -> None:
+    """SIGTERM before anything was received: there is nothing to finish."""
+    sys.exit(0)
 
 
 def _tune_collector() -> None:

@@ -34,6 +34,11 @@ _PLAIN: dict[type, Callable[..., Any]] = {
     requests.Restore: keeping.restore,
 }
 
+#: What a daemon that is about to stop no longer answers: it finishes what there is to record.
+QUESTIONS = frozenset(
+    (requests.List, requests.Agents, requests.GetTrace, requests.Subscribe, requests.Watch, requests.Gc)
+)
+
 #: Commands on a run, which take ``(core, peer, run, params, ticket)``.
 _ON_RUN: dict[type, Callable[..., Any]] = {
     requests.QuickRecordTurns: recording.record_turns,

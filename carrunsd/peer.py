@@ -40,6 +40,8 @@ SMALL_BYTES = 64 << 10
 MAX_WAITING = 4096  # answers that wait for the disk: no more requests are carried out
 MAX_BATCH_BYTES = 16 << 20  # of answers to one JSON array
 
+_LAST_READS = 64  # at the end of the daemon; 16 MiB of what had arrived
+
 _buffer = bytearray(READ_BYTES)  # one for all: it is emptied before the next read
 _view = memoryview(_buffer)
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -56,6 +58,7 @@ class Peer:
         "_core",
         "_eof",
         "_input_held",
+        "_last_reads",
         "_left",
         "_out",
         "_out_bytes",
@@ -88,6 +91,7 @@ class Peer:
         self._eof = False
         self._closed = False
         self._starved = False
+        self._last_reads: int | None = None
         self._input_held = 0
         self._appetite = READ_BYTES
         #: Requests held up, whether some are long, and how many answers may wait for the disk when they go on.
@@ -100,7 +104,7 @@ class Peer:
     # -- reading -------------------------------------------------------------------------------------------
 
     def _resume_reading(self) -> None:
-        if not self._reading and not self._closed and not self._eof:
+        if not self._reading and not self._closed and not self._eof and self._last_reads is None:
             self._reading = True
             self._core.loop.add_reader(self._sock.fileno(), self.on_readable)
 
@@ -249,7 +253,8 @@ class Peer:
             elif turns:
                 self._record(incoming[begin:place], turns, big=big)
                 turns, due = [], -1
-            if self._out_bytes >= PAUSE_BYTES or self.outbox.waiting >= MAX_WAITING:
+            full = self._out_bytes >= PAUSE_BYTES or self.outbox.waiting >= MAX_WAITING
+            if full and self._last_reads is None:
                 self._hold_up(incoming[place:], big=big)
                 return
             waiting = self._handle(request, big=big)
@@ -284,6 +289,10 @@ class Peer:
             self._core.stats.errors += 1
             return None
         ticket: Ticket | None = None if request.id is UNSET else queue.ticket(request.id)
+        if self._last_reads is not None and type(request) in dispatch.QUESTIONS:
+            if ticket is not None:
+                ticket.fail(errors.BUSY, "the daemon is stopping; ask again when it is back")
+            return None
         return dispatch.handle(self._core, self, request, ticket, big=big)
 
     async def _batch(self, parts: list[Any]) -> None:
@@ -323,7 +332,8 @@ class Peer:
 
     async def _go_on(self, waiting: Awaitable[None], left: list[Any], big: bool) -> None:
         await waiting
-        if self.outbox.waiting and left:  # its answer may be large: no more such before it could go out
+        # Its answer may be large: no more such before it could go out.
+        if self.outbox.waiting and left and self._last_reads is None:
             self._left = left, big, 0
         else:
             self._continue(left, big=big)
@@ -336,6 +346,8 @@ class Peer:
             return
         if self._eof:
             self._close_if_done()
+        elif self._last_reads is not None:
+            self._read_last()
         elif self._out_bytes < PAUSE_BYTES:
             self._resume_reading()
 
@@ -427,15 +439,23 @@ class Peer:
     def finish(self) -> None:
         """Read and carry out what has arrived, for a daemon that is about to stop."""
         self._pause_reading()
-        for _ in range(64):
-            if self._busy or self._eof or self._closed or not self.on_readable():
+        self._last_reads = _LAST_READS
+        if self._left is not None:
+            (left, big, _), self._left = self._left, None
+            self._continue(left, big=big)
+        self._read_last()
+
+    def _read_last(self) -> None:
+        """Read what is there, but not for ever: a client that goes on asking is told nothing more."""
+        while self._last_reads and not (self._busy or self._eof or self._closed):
+            self._last_reads -= 1
+            if not self.on_readable():
                 break
-        self._pause_reading()
 
     @property
     def busy(self) -> bool:
         """Whether a command is being waited for; not what waits for the client to take its answers."""
-        return self._busy and not (self._left is not None and self._out_bytes >= PAUSE_BYTES)
+        return self._busy and self._left is None
 
     def push_all(self) -> None:
         """Send what can be sent without waiting."""
