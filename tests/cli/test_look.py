@@ -291,3 +291,25 @@ def test_demo_stopped_by_ctrl_c_cleans_up(place: Place, terminal: Callable[..., 
     status, _ = screen.finish()
     assert status == 130
     assert not os.path.exists(directory)
+
+
+def complete(place: Place, line: str, position: int) -> list[str]:
+    env = {"COMP_WORDS": line, "COMP_CWORD": str(position), "_CARRUNS_COMPLETE": "bash_complete"}
+    return [row.split(",", 1)[1] for row in place.run(env=env).stdout.splitlines() if row]
+
+
+def test_completion_offers_commands_runs_and_agents(live: Place) -> None:
+    run_id = live.run_of("alpha")
+    assert complete(live, "carruns sh", 1) == ["show"]
+    assert complete(live, f"carruns show {run_id[:5]}", 2) == [run_id]
+    assert complete(live, "carruns list --agent al", 3) == ["alpha"]
+    live.daemon.stop()
+    assert complete(live, f"carruns show {run_id[:5]}", 2) == [run_id]
+
+
+def test_completion_never_offers_what_a_shell_would_run(live: Place) -> None:
+    with live.client() as client:
+        for name in ("$(touch pwned)", "a;b", "a\nb", "`x`"):
+            client.run(name, intent="x", run_id=name).succeed()
+    assert complete(live, "carruns show ", 2) == []
+    assert complete(live, "carruns list --agent ", 3) == []

@@ -125,10 +125,11 @@ class _Printer:
             self._run = match.run_id
             run = clean.line(match.run_id)
             self._screen.print(f"{paint(run, 'bold')}  {paint(clean.line(match.agent_id), 'cyan')}")
-        label = f"{match.where} {match.tool + ' ' if match.tool else ''}{match.field}"
+        tool = clean.fit(clean.line(match.tool), 24) + " " if match.tool else ""
+        label = f"{clean.line(match.where)} {tool}{match.field}"
         for text, hit in match.lines(self._context):
             mark = ":" if hit else "-"
-            self._screen.print(f"  {paint(clean.line(label), 'dim')}{mark} {self._marked(text, hit=hit)}")
+            self._screen.print(f"  {paint(label, 'dim')}{mark} {self._marked(text, hit=hit)}")
 
     def _marked(self, text: str, *, hit: bool) -> str:
         """Cut a long line around its first match and paint the matches; made harmless piece by piece."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,9 @@ from carruns.records import Record
 from . import clean, humane
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: Ids that a shell may put on its command line as they are: agents choose ids, and ``$(...)`` is one.
+_SAFE = re.compile(r"[\w.:@%+=,-]+", re.ASCII)
 
 if TYPE_CHECKING:
     _Text = click.ParamType[str]
@@ -32,7 +36,7 @@ class RunId(_Text):
         return [
             CompletionItem(run.run_id, help=clean.line(f"{run.agent_id}: {run.intent}")[:70])
             for run in _quiet_runs(ctx)
-            if run.run_id.startswith(incomplete)
+            if run.run_id.startswith(incomplete) and _SAFE.fullmatch(run.run_id)
         ][:50]
 
 
@@ -44,7 +48,7 @@ class AgentId(_Text):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Offer the agents that begin so."""
         names = dict.fromkeys(str(run.agent_id) for run in _quiet_runs(ctx))
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in names if name.startswith(incomplete) and _SAFE.fullmatch(name)]
 
 
 def _quiet_runs(ctx: click.Context) -> list[Record]:

@@ -47,8 +47,13 @@ class Screen:
 
     @property
     def text_width(self) -> int:
-        """Cells for running text, in a pipe too."""
-        return self.width or 100
+        """Cells for running text, in a pipe too: it may end on the terminal that the person has (``| head``)."""
+        if self.width is not None:
+            return self.width
+        try:
+            return max(20, os.get_terminal_size(2).columns)
+        except OSError:
+            return 100
 
     @cached_property
     def unicode(self) -> bool:
