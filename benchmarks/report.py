@@ -78,7 +78,8 @@ def _lines(results: Sequence[Result], facts: dict[str, str], remarks: Sequence[s
     yield ""
     yield "## Targets"
     yield ""
-    yield from _targets([target for result in results for target in result.targets])
+    targets = [target for result in results for target in result.targets]
+    yield from _targets(sorted(targets, key=lambda target: target.number))
     for result in results:
         yield from ("", f"## {result.title}")
         yield from (note for note in result.notes)
