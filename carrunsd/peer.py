@@ -12,6 +12,7 @@ of requests, ``PAUSE_BYTES`` of answers and the one that went beyond.  ``budget`
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import socket
 from collections.abc import Awaitable
@@ -29,6 +30,8 @@ from carrunsd.core import Core
 from carrunsd.ledger import Run
 from carrunsd.store import strict
 from carrunsd.tickets import Batch, Outbox, Ticket
+
+log = logging.getLogger("carrunsd.peer")
 
 READ_BYTES = 256 << 10
 LONG_BYTES = 1 << 20  # of a block that is looked at line by line in a thread
@@ -208,7 +211,15 @@ class Peer:
                 self.server.spawn(self._read_closely, block, big)
                 return
             incoming = self._one_by_one(block)
-        self._run(incoming, big=big)
+        self._carry_out(incoming, big=big)
+
+    def _carry_out(self, incoming: list[Any], *, big: bool) -> None:
+        """Run requests; after a defect nobody knows which were carried out, so the client has to come anew."""
+        try:
+            self._run(incoming, big=big)
+        except Exception:
+            log.exception("a defect in the daemon: the connection is closed")
+            self.close()
 
     async def _read_closely(self, block: bytes, big: bool) -> None:
         self._continue(await anyio.to_thread.run_sync(self._one_by_one, block), big=big)
@@ -340,7 +351,7 @@ class Peer:
 
     def _continue(self, left: list[Any], *, big: bool) -> None:
         self._busy = False
-        self._run(left, big=big)
+        self._carry_out(left, big=big)
         self._core.appender.flush()
         if self._busy:
             return

@@ -28,8 +28,19 @@ class RequestError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-        self.request_id = request_id
+        self.request_id = request_id if _can_be_sent(request_id) else None
         self.data = {"kind": errors.KINDS[code], **data}
+
+
+def _can_be_sent(request_id: Any) -> bool:
+    """An id with a lone surrogate, which JSON can hold as an escape, cannot be answered with."""
+    if type(request_id) is not str:
+        return True
+    try:
+        request_id.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read(line: bytes) -> Any:
