@@ -2,7 +2,8 @@
 
 It records turns whose text can be checked, and notes each turn whose call has returned in a file of its own, by
 ``write(2)``, so that the note survives its own SIGKILL.  ``via`` is ``wire`` (this file's own exactly-once sender,
-which shares no code with the project), ``sync`` or ``async`` (the library).
+which shares no code with the project), ``sync`` or ``async`` (the library), or ``spool`` (the library, which is
+not to wait for a daemon).
 """
 
 from __future__ import annotations
@@ -264,6 +265,19 @@ async def work_async(plan: Plan, notes: Notes, stop: Stop) -> None:
         notes.put("e", number - 1)
 
 
+def spool(plan: Plan, notes: Notes) -> None:
+    """Record with no daemon there, and end the run."""
+    import carruns
+
+    with carruns.Client(plan.car_dir, socket=plan.socket) as client:
+        run = client.run(plan.agent_id, intent="faults", run_id=plan.run_id, agent_id=plan.agent_id)
+        for number in range(plan.turns):
+            run.turn(prompt=text_of(plan.agent_id, number, plan.seed, plan.biggest))
+            notes.put("t", number)
+        run.succeed()
+    notes.put("e", plan.turns - 1)
+
+
 def main() -> None:
     plan = Plan(**json.loads(sys.argv[1]))
     notes, stop = Notes(plan.notes), Stop()
@@ -271,6 +285,8 @@ def main() -> None:
         import asyncio
 
         asyncio.run(work_async(plan, notes, stop))
+    elif plan.via == "spool":
+        spool(plan, notes)
     elif plan.via == "sync":
         work(plan, Library(plan), notes, stop)
     else:
