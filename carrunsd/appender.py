@@ -126,6 +126,10 @@ class Appender:
             except OSError as error:
                 self._failed(journal, acks, error)
                 return
+            except Exception:  # a defect, but the other runs of this flush must not wait for ever
+                log.exception("run %s: cannot write", journal.run.run_id)
+                self._failed(journal, acks, OSError(errno.EIO, "a defect in the daemon; its log says more"))
+                return
             run = journal.run
             run.settle()
             if run.watched or self._feed.watching:

@@ -145,12 +145,25 @@ class Core:
                 return self._admit(entry, found)
         return None
 
-    def _admit(self, entry: Entry, found: reader.Scan) -> Run:
+    def find_nameless(self, path: tuple[str, str], agent_id: str, run_id: str) -> Run | None:
+        """Return the run of a file in which no ``started`` says whose it is, as ``runs.append`` can make one."""
+        if path in self.by_path:
+            return None
+        entry = self.catalog.note(path)
+        found = self._scan(entry)
+        if found is None or not found.lines or found.started is not None:
+            if found is None:
+                self.catalog.forget(path)
+            return None
+        return self._admit(entry, found, Run(run_id, agent_id, "", ""))
+
+    def _admit(self, entry: Entry, found: reader.Scan, run: Run | None = None) -> Run:
         """Bring a run that was read from its file into memory."""
         start = found.started
-        assert start is not None
-        run = Run(start.run_id, start.agent_id, start.intent, start.started_at)
-        run.detached = start.detached is True
+        if run is None:
+            assert start is not None
+            run = Run(start.run_id, start.agent_id, start.intent, start.started_at)
+            run.detached = start.detached is True
         run.turn_count, run.next_index, run.lines = found.turn_count, found.next_index, found.lines
         run.writers = found.writers
         run.status = found.status

@@ -373,6 +373,9 @@ def append(core: Core, peer: Any, run: Run | None, params: requests.AppendParams
 
 
 def _appended_run(core: Core, params: requests.AppendParams) -> Run:
+    nameless = core.find_nameless(_path(params.agent_id, params.run_id), params.agent_id, params.run_id)
+    if nameless is not None:
+        return nameless
     first = params.records[0]
     asked = requests.StartParams(intent=str(first.get("intent", "")))
     started_at = first.get("started_at", "") if first["record"] == "started" else ""
@@ -396,7 +399,7 @@ def _check_record(record: dict[str, Any], where: str, params: requests.AppendPar
         fault = fault or _time_fault(record, "started_at" if kind == "started" else "ended_at")
         if kind == "started" and not isinstance(record.get("intent"), str):
             fault = fault or "a `started` record needs a string `intent`"
-    elif kind == "turn" and (type(record.get("index")) is not int or record["index"] < 0):
+    elif kind == "turn" and (type(record.get("index")) is not int or not 0 <= record["index"] < 1 << 63):
         fault = "a turn needs an `index` from 0"
     if fault:
         raise RequestError(errors.INVALID_PARAMS, f"runs.append: {where}: {fault}")

@@ -790,3 +790,20 @@ def test_times_are_of_now(wire: Wire, agent: str, shared: Daemon) -> None:
     assert instants == sorted(instants)
     assert before - 1_000_000 <= instants[0]
     assert instants[-1] <= time.time_ns()
+
+
+def test_append_goes_on_behind_a_restart_where_nothing_says_whose_file_it_is(daemon: Daemon) -> None:
+    turn = {"record": "turn", "index": 0, "parameters": None, "verifier_verdict": "not_run"}
+    with Wire(daemon.socket) as wire:
+        assert wire.call("runs.append", agent_id="a", run_id="r", records=[turn]) == {"count": 1}
+    daemon.stop()
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        assert wire.call("runs.append", agent_id="a", run_id="r", records=[turn | {"index": 1}]) == {"count": 1}
+        assert [r["index"] for r in wire.call("runs.get_trace", run_id="r")["records"]] == [0, 1]
+
+
+def test_append_refuses_an_index_that_no_reader_holds(wire: Wire, agent: str) -> None:
+    turn = {"record": "turn", "index": 1 << 64, "parameters": None, "verifier_verdict": "not_run"}
+    error = wire.error("runs.append", agent_id=agent, run_id=f"r-{agent}", records=[turn])
+    assert error["data"]["kind"] == "invalid_params"
