@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint setup bench clean
+.PHONY: demo test lint setup faults bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/carruns demo
@@ -17,6 +17,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 setup: $(VENV)/.installed-dev
+
+# The long versions of tests/faults: kills, failing disks, power cuts, bad neighbours, fuzzing. Needs root.
+faults: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
