@@ -93,6 +93,15 @@ def ratio(one: Sequence[float], other: Sequence[float]) -> float:
     return median(a / b for a, b in zip(one, other, strict=True))
 
 
+def at_least(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return how many times ``other`` ``one`` is at the least: by rounds, and by the medians of all rounds.
+
+    Two processes that share a core do half of what they do on two, and which it is changes between rounds: with few
+    rounds one lucky pair must not decide.
+    """
+    return min(ratio(one, other), median(one) / median(other))
+
+
 def rate(count: int, work: Callable[[], object]) -> float:
     """Return how many of ``count`` a second ``work`` did."""
     begin = time.perf_counter()

@@ -56,6 +56,10 @@ def test_a_ratio_is_of_the_same_round() -> None:
     assert measure.ratio([10, 200, 30], [5, 100, 15]) == 2
 
 
+def test_one_lucky_pair_of_rounds_does_not_meet_a_target() -> None:
+    assert measure.at_least([131, 137, 273], [138, 215, 273]) == 137 / 215
+
+
 def test_percentiles() -> None:
     assert [measure.percentile(range(100), percent) for percent in (0, 50, 99, 100)] == [0, 50, 99, 99]
 

@@ -90,7 +90,7 @@ def _prototype(bench: Bench, wire: RawWire, data: list[turns.Turn], batches: int
 def _judge(result: Result) -> None:
     rows = {row.contestant: row for row in next(iter(result.tables.values()))}
     raw, proto = rows[f"raw wire, {WINDOW} under way"], rows[f"prototype, raw wire, {WINDOW} under way"]
-    share = measure.ratio(raw.values, proto.values)
+    share = measure.at_least(raw.values, proto.values)
     result.target(
         "1a",
         "at least 1,000,000 turns/s where the prototype does 880,000, that is 1.14 times the prototype",
@@ -98,7 +98,7 @@ def _judge(result: Result) -> None:
         raw.median >= 1_000_000 or share >= 1_000_000 / 880_000,
     )
     client = rows["carruns record_turns()"]
-    times = measure.ratio(client.values, rows["SQLite WAL, normal"].values)
+    times = measure.at_least(client.values, rows["SQLite WAL, normal"].values)
     result.target(
         "1b", "at least 3 times SQLite WAL normal, 256 a transaction", f"{times:.1f} times (library)", times >= 3
     )

@@ -129,7 +129,7 @@ def _judge(result: Result) -> None:
     one = {row.contestant: row for row in result.tables[_ONE]}
     own = next(row for name, row in one.items() if name.startswith("carruns"))
     floor = one[ways.Fdatasync.name]
-    share = measure.ratio(own.values, floor.values)
+    share = 1 / measure.at_least(floor.values, own.values)
     result.target(
         "4a",
         "one agent at most 1.5 times a bare fdatasync of the same bytes",
@@ -141,7 +141,7 @@ def _judge(result: Result) -> None:
         for other in rows[1:]:
             if other.contestant == ways.Fdatasync.name:
                 continue  # the floor, no contestant
-            times = measure.ratio(rows[0].values, other.values)
+            times = measure.at_least(rows[0].values, other.values)
             how = "a turn an acknowledgement" if table is _MANY else f"{BURST} turns an acknowledgement"
             result.target(
                 "4b",

@@ -163,7 +163,7 @@ def _agents(bench: Bench, result: Result, count: int) -> None:
     fair = [min(times) / max(times) for times in samples["8"]]
     result.add(table, Row("one agent", ways.KERNEL, measure.RATE, alone))
     result.add(table, Row(f"{AGENTS} agents together", ways.KERNEL, measure.RATE, together))
-    share = measure.ratio(together, alone)
+    share = measure.at_least(together, alone)
     result.target(
         "2c", "8 agents at once: total at least 0.9 of one agent's", f"{share:.2f} of one agent's", share >= 0.9
     )
@@ -173,7 +173,7 @@ def _agents(bench: Bench, result: Result, count: int) -> None:
 def _judge(result: Result) -> None:
     rates = {row.contestant: row for row in next(iter(result.tables.values()))}
     own, proto = rates[Library.name], rates["prototype, one send a turn"]
-    share = measure.ratio(own.values, proto.values)
+    share = measure.at_least(own.values, proto.values)
     result.target(
         "2a",
         "at least 350,000 turns/s where the prototype does 370,000, that is 0.95 of the prototype",
@@ -181,7 +181,7 @@ def _judge(result: Result) -> None:
         own.median >= 350_000 or share >= 350_000 / 370_000,
     )
     calls = {row.contestant: row for row in result.tables["what the call takes, p50"]}
-    share = measure.ratio(calls[Library.name].values, calls[ways.Flock.name].values)
+    share = 1 / measure.at_least(calls[ways.Flock.name].values, calls[Library.name].values)
     result.target(
         "2b",
         "p50 of the call at most half of open, flock, append, close",
