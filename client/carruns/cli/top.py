@@ -20,6 +20,7 @@ from .screen import print_json
 from .settings import Command, Settings, examples, pass_settings
 from .topstate import TopState
 
+_SNAPSHOT = 0.5
 _QUIT = (b"q", b"Q", b"\x1b")
 
 
@@ -50,6 +51,8 @@ def top(settings: Settings, agent: str | None, interval: float, stuck: str, once
         raise click.BadParameter(str(error), param_hint="--stuck") from None
     with settings.client(autostart=False, timeout=2.0) as client:
         if settings.json or once or not settings.screen.tty or os.environ.get("TERM") in (None, "", "dumb"):
+            _poll(client, state)
+            time.sleep(_SNAPSHOT)  # a rate wants two looks
             _poll(client, state)
             _print_once(settings, state)
             return

@@ -5,6 +5,7 @@ Everything an agent wrote goes through ``clean`` on its way here.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -105,7 +106,12 @@ class TraceView:
         lost = _lost_indexes(self._turns)
         if lost:
             yield f"turns are missing: {', '.join(lost[:6])}{' ...' if len(lost) > 6 else ''}"
-        cut = sum(1 for turn in self._turns if "truncated: " in compact(turn)) if len(self._turns) < 5000 else 0
+        for turn in self._turns:
+            error = turn.get("error")
+            if isinstance(error, dict) and error.get("kind") == "gap":  # as the library writes it (carruns.session)
+                count, reason = clean.line(error.get("lost")), clean.line(error.get("reason"))
+                yield f"{count} turns before #{clean.line(turn.get('index'))} were lost with the agent: {reason}"
+        cut = sum(1 for turn in self._turns if _TRUNCATED.search(compact(turn))) if len(self._turns) < 5000 else 0
         if cut:
             yield f"{cut} turns were too large and are truncated"
 
@@ -128,9 +134,9 @@ class TraceView:
 
     def _turn(self, turn: Record, at: int | None) -> Iterator[str]:
         yield self._turn_head(turn, at)
-        for key in ("policy_rejected", "error"):
+        for key, label in (("policy_rejected", "rejected"), ("error", "error")):
             if turn.get(key) is not None:
-                yield from self._part(key.replace("_", " "), turn[key], "red", "bold")
+                yield from self._part(label, turn[key], "red", "bold")
         verdict = turn.get("verifier_verdict", "not_run")
         if compact(verdict).strip('"').lower() not in _GOOD_VERDICTS:
             yield from self._part("verdict", verdict, "yellow", "bold")
@@ -150,11 +156,9 @@ class TraceView:
         tool = turn.get("tool")
         model = turn.get("model")
         bits = [self._paint(f"#{clean.line(turn.get('index', '?'))}", "cyan"), self._paint(f"{when:>8}", "dim")]
-        bits.append(
-            self._paint(clean.fit(clean.line(tool), 40), "bold") if tool else self._paint("(no tool)", "dim")
-        )
-        if model:
-            bits.append(self._paint(clean.fit(clean.line(model), 40), "dim"))
+        who = [clean.fit(clean.line(name), 40) for name in (tool, model) if name]
+        bits.append(self._paint(who[0], "bold") if who else self._paint("(no tool)", "dim"))
+        bits += [self._paint(name, "dim") for name in who[1:]]
         if isinstance(took, int | float):
             bits.append(self._paint(f"took {humane.duration(took / 1000)}", "dim"))
         usage = turn.get("usage")
@@ -225,6 +229,8 @@ class TraceView:
         yield from self._part("", rest["data"] if set(rest) == {"data"} else rest or None)
 
 
+#: As the daemon writes it (carrunsd/limits.py).
+_TRUNCATED = re.compile(r"\[truncated: \d+ bytes missing\]")
 _STREAM_KEYS = {"stream", "text", "omitted_bytes"}
 
 
