@@ -313,3 +313,13 @@ def test_completion_never_offers_what_a_shell_would_run(live: Place) -> None:
             client.run(name, intent="x", run_id=name).succeed()
     assert complete(live, "carruns show ", 2) == []
     assert complete(live, "carruns list --agent ", 3) == []
+
+
+def test_a_run_of_very_many_turns_is_folded(live: Place) -> None:
+    live.run_of("a", turns=[{"tool": f"tool{n}"} for n in range(450)])
+    text = live.run("show", "last").stdout
+    assert "250 turns left out" in text
+    assert "tool99\n" in text
+    assert "tool200\n" not in text
+    assert "tool449\n" in text
+    assert "tool200\n" in live.run("show", "last", "--full").stdout

@@ -17,6 +17,7 @@ _UNSAFE = re.compile(
 _UNSAFE_BUT_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 _NAMES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\e", "\0": "\\0"}
 ELLIPSIS = "…"
+_EMOJI_FORM = "\ufe0f"  # makes the character before it one cell wider
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -71,6 +72,18 @@ def wrap(text: str, cells: int) -> list[str]:
     """Return a harmless line broken into pieces of at most ``cells``; nothing is lost."""
     if text.isascii():
         return [text[at : at + cells] for at in range(0, len(text), cells)] or [""]
-    from rich.cells import chop_cells
+    return _wrapped(text, cells)
 
-    return chop_cells(text, cells) or [""]
+
+def _wrapped(text: str, cells: int) -> list[str]:
+    """Break text by the widths of its characters; ``rich.cells.chop_cells`` loses lone modifiers."""
+    from rich.cells import get_character_cell_size
+
+    out, start, used = [], 0, 0
+    for at, char in enumerate(text):
+        size = 1 if char == _EMOJI_FORM else get_character_cell_size(char)
+        if used + size > cells and at > start:
+            out.append(text[start:at])
+            start, used = at, 0
+        used += size
+    return [*out, text[start:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from carrunsd.store import layout, reader
 
 from . import files
 from .humane import instant
+
+_REACH = 1 << 16
 
 
 class FileSource:
@@ -61,6 +64,20 @@ class FileSource:
         """Return the records of a run."""
         name = layout.sanitize(run_id) + layout.SUFFIX
         return _FileTrace(self.root, files.RunFile(layout.sanitize(agent_id), name))
+
+    def last(self, run_id: str, agent_id: str, count: int) -> list[Record]:
+        """Return the last records of a run, from the end of its file."""
+        name = layout.sanitize(run_id) + layout.SUFFIX
+        with files.opened(self.root, files.RunFile(layout.sanitize(agent_id), name)) as fd:
+            size, reach = os.fstat(fd).st_size, _REACH
+            while True:
+                start = max(0, size - reach)
+                lines = os.pread(fd, size - start, start).split(b"\n")
+                whole = lines if start == 0 else lines[1:]  # the first may be the end of a longer one
+                found = [record for line in whole if (record := reader.parse_record(line)) is not None]
+                if start == 0 or len(found) >= count:
+                    return found[-count:]
+                reach *= 8
 
 
 class _FileTrace:

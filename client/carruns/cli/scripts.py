@@ -24,7 +24,7 @@ from .source import DaemonSource
 
 _SCRIPT = """
 export CARRUNS_RUN_ID=$(carruns start --agent backup --intent 'nightly copy')
-carruns turn --tool rsync --output "$(rsync -av src/ dst/ 2>&1)"
+rsync -av src/ dst/ 2>&1 | carruns turn --tool rsync --output -
 carruns end --status success --summary 'copied'
 """
 

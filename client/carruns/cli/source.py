@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 
+_END = 1 << 52  # a cursor behind every file's end
+
+
 class Trace(Protocol):
     """The records of a run, in order; ``skipped`` (lines that could not be read) is right once they were read."""
 
@@ -50,6 +53,9 @@ class Source(Protocol):
 
     def trace(self, run_id: str, agent_id: str) -> Trace:
         """Return a run's records."""
+
+    def last(self, run_id: str, agent_id: str, count: int) -> list[Record]:
+        """Return a run's last records without reading all of it."""
 
 
 def open_source(settings: Settings, *, quiet: bool = False) -> Source:
@@ -97,6 +103,13 @@ class DaemonSource:
     def trace(self, run_id: str, agent_id: str) -> Trace:
         """``runs.get_trace``, page by page."""
         return _DaemonTrace(self.client, run_id, agent_id)
+
+    def last(self, run_id: str, agent_id: str, count: int) -> list[Record]:
+        """``runs.get_trace`` behind the end says where that is, and once more before it has the records."""
+        place = {"run_id": run_id, "agent_id": agent_id}
+        end = self.client.call("runs.get_trace", {**place, "cursor": _END, "limit": 1}).get("cursor", 0)
+        page = self.client.call("runs.get_trace", {**place, "cursor": max(0, end - count)})
+        return [Record(record) for record in page.get("records", [])][-count:]
 
 
 class _DaemonTrace:

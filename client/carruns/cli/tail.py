@@ -85,7 +85,7 @@ def _last(source: Source, runs: list[Record], lines: int) -> Iterator[tuple[str,
     """Yield the last records of these runs in the order of their times."""
     found = []
     for run in runs:
-        for number, record in enumerate(list(source.trace(run.run_id, run.agent_id))[-lines:] if lines else ()):
+        for number, record in enumerate(source.last(run.run_id, run.agent_id, lines) if lines else ()):
             text = record.get("recorded_at") or record.get("ended_at") or record.get("started_at")
             found.append(((humane.instant(text) or 0, run.run_id, number), run, record))
     found.sort(key=lambda item: item[0])

@@ -23,6 +23,10 @@ _OWN_PLACE = TURN_FIELDS - {"started_at", "tool_call_id", "metadata"}
 _GOOD_VERDICTS = ("not_run", "passed", "pass", "approved", "ok", "accepted")
 
 
+#: A run of more turns is shown by its first and last.
+_MANY, _SHOWN = 400, 100
+
+
 class TraceView:
     """Draws one run.  ``most`` bounds the lines of each value, ``None`` folds nothing."""
 
@@ -40,9 +44,17 @@ class TraceView:
         self._began = humane.instant(summary.get("started_at"))
 
     def render(self, turns: Sequence[Record]) -> Iterator[str]:
-        """Yield the lines, with these turns of the run."""
+        """Yield the lines, with these turns of the run; the middle of very many is left out, and said so."""
         yield from self._header()
-        yield from self._drawn_turns(turns)
+        if self._most is not None and len(turns) > _MANY:
+            yield from self._drawn_turns(turns[:_SHOWN])
+            left_out = len(turns) - 2 * _SHOWN
+            yield self._paint(
+                f"  {self._screen.mark('⋮', ':')}  {left_out:,} turns left out (--turns, --full)", "yellow"
+            )
+            yield from self._drawn_turns(turns[-_SHOWN:])
+        else:
+            yield from self._drawn_turns(turns)
         if len(turns) < len(self._turns):
             yield self._paint(f"({len(turns)} of {len(self._turns)} turns shown)", "dim")
         yield from self._others()
