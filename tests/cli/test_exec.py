@@ -243,3 +243,18 @@ def test_usage(place: Place) -> None:
     assert "--agent" in place.run("exec", "true", code=2).stderr
     assert "CMD" in place.run("exec", "--agent", "me", code=2).stderr
     assert "size" in place.run("exec", "--agent", "me", "--max-output", "lots", "true", code=2).stderr
+
+
+def test_an_agent_name_that_cannot_be_used_is_said_before_anything_runs(live: Place) -> None:
+    done = live.run("exec", "--agent", "x" * 300, "--", "sh", "-c", "echo ran", code=125)
+    assert done.stdout == ""
+    assert "not started" in done.stderr
+
+
+def test_a_closed_standard_output_gets_nobody_elses_number(live: Place) -> None:
+    words = " ".join([*live.argv(["exec", "--agent", "t", "--", "sh", "-c", "'echo hello'"]), ">&-", "2>&-", "<&-"])
+    process = subprocess.run(["sh", "-c", words], env=live.env, timeout=30, check=False)
+    assert process.returncode == 0
+    assert recorded(live, "stdout") == "hello\n"
+    for path in live.runs_root.rglob("*.jsonl"):
+        assert all(json.loads(line)["record"] for line in path.read_text().splitlines())

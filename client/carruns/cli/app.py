@@ -110,6 +110,7 @@ def root(context: click.Context) -> None:
 
 def run(argv: list[str]) -> int:
     """Run the command line and return its exit code."""
+    _standard_streams()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -130,6 +131,17 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         return _from_library(error)
     return code if isinstance(code, int) else 0
+
+
+def _standard_streams() -> None:
+    """Open what of the three standard streams is closed (``>&-``), before a socket or a file gets its number."""
+    for fd, mode in ((0, "r"), (1, "w"), (2, "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            name = ("stdin", "stdout", "stderr")[fd]
+            setattr(sys, name, os.fdopen(fd, mode, closefd=False))
 
 
 def _invoke(argv: list[str]) -> object:

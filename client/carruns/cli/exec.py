@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import clean
+from . import clean, exits
 from .params import AgentId, Size
 from .screen import warn
 from .settings import Command, Settings, examples, pass_settings
@@ -58,12 +58,7 @@ def exec_command(
     from .child import Child
 
     client = settings.client()
-    run = client.run(
-        agent,
-        intent=intent or shlex.join(command),
-        parent_run_id=os.environ.get(RUN_VARIABLE) or None,
-        metadata={"source": "carruns exec"},
-    )
+    run = _begin(client, agent, intent or shlex.join(command))
     parameters = {"argv": [text_of_argument(word) for word in command]}
     run.turn(tool="exec", parameters=parameters)
     child = Child(command, _environment(settings, run.id), run.turn, max_output)
@@ -72,6 +67,17 @@ def exec_command(
     _deliver(client)
     child.leave_rest()
     return ending.code
+
+
+def _begin(client: Client, agent: str, intent: str) -> Run:
+    """Begin the run.  A name that cannot be used is said before anything is started."""
+    from carruns import errors
+
+    parent = os.environ.get(RUN_VARIABLE) or None
+    try:
+        return client.run(agent, intent=intent, parent_run_id=parent, metadata={"source": "carruns exec"})
+    except errors.CarrunsError as error:
+        raise exits.NotBegun(f"the run cannot be begun, so the command was not started: {error}") from None
 
 
 def text_of_argument(word: str) -> str:

@@ -10,6 +10,7 @@ USAGE = 2  # click's
 NO_SUCH_RUN = 3
 AMBIGUOUS = 4
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: no daemon
+NOT_BEGUN = 125
 INTERRUPTED = 130  # 128 + SIGINT
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as a program in C would end
 
@@ -30,6 +31,12 @@ class Ambiguous(Failure):
     """Several runs could be meant."""
 
     exit_code = AMBIGUOUS
+
+
+class NotBegun(Failure):
+    """``exec`` did not start the command, by its own decision; 125 as with env(1) and timeout(1)."""
+
+    exit_code = NOT_BEGUN
 
 
 class NoDaemon(Failure):
