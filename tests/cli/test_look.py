@@ -323,3 +323,17 @@ def test_a_run_of_very_many_turns_is_folded(live: Place) -> None:
     assert "tool200\n" not in text
     assert "tool449\n" in text
     assert "tool200\n" in live.run("show", "last", "--full").stdout
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "closed pipe"])
+def test_demo_that_is_stopped_leaves_nothing(place: Place, how: str) -> None:
+    process = place.popen("demo")
+    assert process.stdout is not None
+    directory = process.stdout.readline().decode().split(" in ", 1)[1].strip()
+    if how == "SIGTERM":
+        process.terminate()
+        process.stdout.read()
+    process.stdout.close()
+    assert process.wait(30) == (143 if how == "SIGTERM" else 141)
+    assert not os.path.exists(directory)
+    assert [entry for entry in os.listdir("/proc") if entry.isdigit() and _mentions(entry, directory)] == []

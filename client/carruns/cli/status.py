@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -71,15 +72,14 @@ def _ask(settings: Settings, report: dict[str, Any]) -> None:
 
 
 def _spool(settings: Settings) -> dict[str, int]:
-    """Count what clients left for the next daemon."""
-    try:
-        with os.scandir(settings.car_dir / SPOOL_NAME) as entries:
-            sizes = [
-                entry.stat(follow_symlinks=False).st_size for entry in entries if entry.name.endswith(".jsonl")
-            ]
-    except OSError:
-        sizes = []
-    return {"spool_files": len(sizes), "spool_bytes": sum(sizes)}
+    """Count what clients left for the next daemon, and what a daemon would not take."""
+    sizes, refused = [], 0
+    with contextlib.suppress(OSError), os.scandir(settings.car_dir / SPOOL_NAME) as entries:
+        for entry in entries:
+            refused += entry.name.endswith(".refused")
+            if entry.name.endswith(".jsonl"):
+                sizes.append(entry.stat(follow_symlinks=False).st_size)
+    return {"spool_files": len(sizes), "spool_bytes": sum(sizes), "spool_refused": refused}
 
 
 def _lock_holder(settings: Settings) -> int:
@@ -145,6 +145,10 @@ class _Counters(dict[str, str]):
 
 def _advice(report: dict[str, Any]) -> list[str]:
     out = []
+    if report["spool_refused"]:
+        out.append(
+            f"{report['spool_refused']} spool files hold what the daemon refused: see its log, and carruns doctor"
+        )
     if report["up"] and report.get("version") != VERSION:
         out.append(f"the daemon is {report['version']}, this is {VERSION}: restart the daemon to have one version")
     if report["up"] and report.get("sync_errors"):
