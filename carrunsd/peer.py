@@ -84,7 +84,7 @@ class Peer:
         self.framer = LineFramer(core.settings.max_line_bytes)
         self.outbox = Outbox(self._write)
         self.runs: set[Run] = set()
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._out_bytes = 0
         self._push_scheduled = False
         self._writing = False
@@ -401,7 +401,8 @@ class Peer:
         except OSError:
             self._stop_writing()
             return
-        self._out = [data[sent:]] if sent < len(data) else []
+        # A view, since a long answer goes out in many pieces.
+        self._out = [memoryview(data)[sent:]] if sent < len(data) else []
         self._out_bytes = len(data) - sent
         self.server.budget.add_output(-sent)
         self._watch_output()

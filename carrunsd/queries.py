@@ -186,9 +186,12 @@ async def get_trace(core: Core, peer: Any, params: requests.GetTraceParams, tick
         return _answer(ticket, {"run_id": params.run_id, "not_found": True})
     try:
         cursor, offset = await _position(core, fd, entry, params.cursor or 0)
+        status = os.fstat(fd)
+        clean_to = core.offsets.clean_to(entry.path, status)
         page, end = await _inline_or_thread(
-            os.fstat(fd).st_size - offset, traces.read_page, fd, cursor, offset, params.limit
+            status.st_size - offset, traces.read_page, fd, cursor, offset, params.limit, clean_to
         )
+        core.offsets.seen(entry.path, status, offset, page, end)
     finally:
         os.close(fd)
     core.offsets.note(entry.path, page.cursor, end)

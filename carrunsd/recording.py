@@ -191,7 +191,10 @@ def _take_fitted(
     if limits.lines_within(lines, longest):
         return lines, 0
     truncated = 0
-    for place, turn in enumerate(turns):
+    for place, text in enumerate(lines.split(b"\n")[:-1]):
+        if len(text) <= longest:
+            continue
+        turn = turns[place]
         fitted = limits.fit_turn(turn, core.settings.max_string_bytes, core.settings.max_turn_bytes)
         if fitted is None:
             run.untake(before, writer, acked)

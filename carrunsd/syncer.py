@@ -15,8 +15,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from carrunsd.journal import Acks, Journal, errno_name, refuse
@@ -50,7 +51,8 @@ class Syncer:
         self._tree = tree
         self._stats = stats
         self._on_idle = on_idle
-        self._pool = ThreadPoolExecutor(WORKERS, "carrunsd-sync")
+        self._lanes: SimpleQueue[tuple[list[Job], _Round] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
         self._dirty: dict[Journal, None] = {}
         self._urgent: dict[Journal, None] = {}
         self.kept_bytes = 0
@@ -125,27 +127,34 @@ class Syncer:
                     self._not_begun(journal, error)
         lanes = [jobs[lane::WORKERS] for lane in range(min(WORKERS, len(jobs)))]
         self._running = len(lanes)
+        this_round = _Round(len(lanes), jobs)
+        for _ in range(len(lanes) - len(self._threads)):
+            thread = threading.Thread(target=self._work, name="carrunsd-sync", daemon=True)
+            self._threads.append(thread)
+            thread.start()
         for lane in lanes:
-            self._pool.submit(self._work, lane)
+            self._lanes.put((lane, this_round))
         if not lanes:
             self._after_round()
 
-    def _work(self, jobs: list[Job]) -> None:
-        """In a thread: sync each file of the lane, then report on the loop."""
-        for job in jobs:
-            try:
-                job.run()
-            except Exception as error:  # memory, most likely: not synced, and the others must not wait for ever
-                log.exception("run %s: a sync failed", job.journal.run.run_id)
-                job.error = OSError(errno.EIO, f"the sync failed: {type(error).__name__}")
-        self._loop.call_soon_threadsafe(self._done, jobs)
+    def _work(self) -> None:
+        """In a thread: sync each file of a lane; the last lane of a round reports to the loop."""
+        while (work := self._lanes.get()) is not None:
+            jobs, this_round = work
+            for job in jobs:
+                try:
+                    job.run()
+                except Exception as error:  # memory, most likely: not synced; the others must not wait for ever
+                    log.exception("run %s: a sync failed", job.journal.run.run_id)
+                    job.error = OSError(errno.EIO, f"the sync failed: {type(error).__name__}")
+            if this_round.one_is_done():
+                self._loop.call_soon_threadsafe(self._done, this_round.jobs)
 
     def _done(self, jobs: list[Job]) -> None:
-        self._running -= 1
+        self._running = 0
         for job in jobs:
             self._settle(job)
-        if not self._running:
-            self._after_round()
+        self._after_round()
 
     def _settle(self, job: Job) -> None:
         journal, error = job.journal, job.error
@@ -223,7 +232,27 @@ class Syncer:
         """End the threads."""
         if self._timer is not None:
             self._timer.cancel()
-        self._pool.shutdown(wait=True)
+        for _ in self._threads:
+            self._lanes.put(None)
+        for thread in self._threads:
+            thread.join()
+
+
+class _Round:
+    """The jobs of a round, and how many of its lanes are still at work."""
+
+    __slots__ = ("_left", "_lock", "jobs")
+
+    def __init__(self, lanes: int, jobs: list[Job]) -> None:
+        self.jobs = jobs
+        self._left = lanes
+        self._lock = threading.Lock()
+
+    def one_is_done(self) -> bool:
+        """Count a lane off; tell whether it was the last."""
+        with self._lock:
+            self._left -= 1
+            return not self._left
 
 
 class Job:

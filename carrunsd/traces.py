@@ -30,9 +30,10 @@ class Page:
 
 
 class Offsets:
-    """Where in a file a cursor is, for cursors that were met before."""
+    """Where in a file a cursor is, for cursors that were met before, and how far a file was seen to be good."""
 
     def __init__(self) -> None:
+        self._clean: OrderedDict[Path, tuple[int, int, int]] = OrderedDict()
         self._known: OrderedDict[tuple[Path, int], int] = OrderedDict()
 
     def note(self, path: Path, cursor: int, offset: int) -> None:
@@ -45,10 +46,24 @@ class Offsets:
         """A file was removed; another may come in its place."""
         for key in [key for key in self._known if key[0] == path]:
             del self._known[key]
+        self._clean.pop(path, None)
 
     def get(self, path: Path, cursor: int) -> int | None:
         """Return the offset in bytes, ``None`` if it has to be counted out."""
         return 0 if cursor == 0 else self._known.get((path, cursor))
+
+    def clean_to(self, path: Path, status: os.stat_result) -> int:
+        """Return up to which byte every line was seen to hold a record, in the file as it is now."""
+        end, size, changed = self._clean.get(path, (0, 0, 0))
+        return end if (size, changed) == (status.st_size, status.st_mtime_ns) else 0
+
+    def seen(self, path: Path, status: os.stat_result, start: int, page: Page, end: int) -> None:
+        """A page from byte ``start`` to ``end`` was read."""
+        before = self.clean_to(path, status)
+        if not page.skipped and start <= before and end <= status.st_size:
+            self._clean[path] = max(before, end), status.st_size, status.st_mtime_ns
+            if len(self._clean) > _MAX_REMEMBERED:
+                self._clean.popitem(last=False)
 
 
 def seek(fd: int, cursor: int) -> tuple[int, int]:
@@ -68,11 +83,19 @@ def seek(fd: int, cursor: int) -> tuple[int, int]:
 
 
 def read_page(
-    fd: int, cursor: int, offset: int, limit: int | None, *, max_bytes: int = MAX_PAGE_BYTES, kind: str = ""
+    fd: int,
+    cursor: int,
+    offset: int,
+    limit: int | None,
+    clean_to: int = 0,
+    *,
+    max_bytes: int = MAX_PAGE_BYTES,
+    kind: str = "",
 ) -> tuple[Page, int]:
     """Return the page behind ``cursor`` (at byte ``offset``) and the offset of its end.
 
-    At most ``limit`` lines and about ``max_bytes``; with ``kind`` only records of that kind.
+    At most ``limit`` lines and about ``max_bytes``; with ``kind`` only records of that kind.  Up to byte
+    ``clean_to`` every line is known to hold a record.
     """
     page = Page()
     page.cursor = cursor
@@ -82,14 +105,18 @@ def read_page(
         block = whole
         if limit is not None:
             block = _first_lines(block, limit - (page.cursor - cursor))
-        good, skipped = good_lines(block, kind)
-        if not block.endswith(b"\n") and reader.parse_record(block) is None:
-            page.skipped += skipped  # a torn tail is no line: it goes when the next record comes
-            break
-        if good:
-            parts.append(b",".join(good))
-            page.count += len(good)
-        page.skipped += skipped
+        if start + len(block) <= clean_to and not kind:
+            parts.append(block[:-1].replace(b"\n", b","))
+            page.count += block.count(b"\n")
+        else:
+            good, skipped = good_lines(block, kind)
+            if not block.endswith(b"\n") and reader.parse_record(block) is None:
+                page.skipped += skipped  # a torn tail is no line: it goes when the next record comes
+                break
+            if good:
+                parts.append(b",".join(good))
+                page.count += len(good)
+            page.skipped += skipped
         page.cursor += block.count(b"\n") + (0 if block.endswith(b"\n") else 1)
         taken += len(block)
         offset = start + len(block)

@@ -15,7 +15,6 @@ import msgspec
 from carruns import wire
 
 _DIGITS = re.compile(rb"[0-9]{300}")
-_NOT_BRACKETS = bytes(c for c in range(256) if c not in b"{}[]")
 
 
 class UnreadableError(ValueError):
@@ -23,19 +22,15 @@ class UnreadableError(ValueError):
 
 
 def too_deep(text: bytes) -> bool:
-    """Tell whether valid JSON ``text``, one document a line, nests deeper than serde_json reads.
-
-    Cheap for what is usual: only the brackets are looked at, of many lines at once.  Brackets in strings can
-    make that look deeper than it is; then each line is looked at by itself, and exactly.
-    """
-    if not _may_be_too_deep(text):
+    """Tell whether valid JSON ``text``, one document a line, nests deeper than serde_json reads."""
+    if not wire.may_be_too_deep(text):
         return False
-    return any(_may_be_too_deep(one) and wire.depth(one) > wire.MAX_DEPTH for one in text.split(b"\n"))
+    return any(wire.may_be_too_deep(one) and wire.depth(one) > wire.MAX_DEPTH for one in text.split(b"\n"))
 
 
 def plain(text: bytes) -> bool:
     """Tell whether valid JSON ``text``, one document a line, surely holds nothing that needs a closer look."""
-    return not _may_be_too_deep(text) and not may_hold_huge_number(text)
+    return not wire.may_be_too_deep(text) and not may_hold_huge_number(text)
 
 
 def too_deep_to_fetch(record: Any) -> bool:
@@ -47,13 +42,6 @@ def too_deep_to_fetch(record: Any) -> bool:
 def may_hold_huge_number(text: bytes) -> bool:
     """Tell whether JSON ``text`` has so many digits in a row that they may be no finite number."""
     return _DIGITS.search(text) is not None
-
-
-def _may_be_too_deep(text: bytes) -> bool:
-    skeleton = text.translate(None, _NOT_BRACKETS)
-    if len(skeleton) <= wire.MAX_DEPTH:
-        return False
-    return wire.bracket_depth(skeleton) > wire.MAX_DEPTH
 
 
 def too_big_a_number(text: bytes) -> bool:

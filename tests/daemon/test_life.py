@@ -511,7 +511,8 @@ def test_gc_leaves_a_reopened_run_alone(make_daemon: Make) -> None:
 
 
 def test_a_store_full_of_odd_files(make_daemon: Make) -> None:
-    daemon = make_daemon(config=config(adopt_grace_secs=0)).start()
+    kept = "[runs]\nmax_age_days = 36500\n"  # else gc, which runs at the start, may be faster than the list
+    daemon = make_daemon(config=config(adopt_grace_secs=0) + kept).start()
     wire = daemon.wire()
     run = wire.start()
     wire.complete(run)
@@ -519,12 +520,13 @@ def test_a_store_full_of_odd_files(make_daemon: Make) -> None:
     agent = daemon.car_dir / "runs/agent-a"
     good = daemon.file("agent-a", run).read_bytes()
     start = b'{"record":"started","run_id":"%b","agent_id":"agent-a","intent":"i",'
-    start += b'"started_at":"2026-01-01T00:00:00Z"}\n'
+    today = time.strftime("%Y-%m-%d", time.gmtime()).encode()  # younger than what retention removes
+    start += b'"started_at":"' + today + b'T00:00:00Z"}\n'
     odd = {
         "ended-at-number": start % b"ended-at-number" + b'{"record":"ended","termination":null,"ended_at":5}\n',
         "ended-at-list": start % b"ended-at-list" + b'{"record":"ended","termination":[],"ended_at":[1]}\n',
         "ended-at-bad": start % b"ended-at-bad" + b'{"record":"ended","termination":{"kind":5},"ended_at":"x"}\n',
-        "started-bad": (start % b"started-bad").replace(b"2026-01-01T", b"someday "),
+        "started-bad": (start % b"started-bad").replace(today + b"T", b"someday "),
         "garbage": os.urandom(5000),
         "empty": b"",
         "nuls": b"\0" * 5000,
