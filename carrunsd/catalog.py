@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 
 from carruns.records import RunSummary
@@ -41,6 +42,7 @@ class Catalog:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._learning = threading.Lock()
         self._dirs: dict[str, dict[str, Entry]] = {}
         self._mtimes: dict[str, int] = {}
         self._by_name: dict[str, list[Entry]] = {}
@@ -160,5 +162,9 @@ class Catalog:
             except OSError as error:
                 log.warning("%s/%s is passed over: %s", *entry.path, error)
                 continue
-            entry.known = how is not reader.glance or (summary is not None and summary.turn_count >= 0)
-            entry.summary, entry.glance = (summary, None) if entry.known else (None, summary)
+            whole = how is not reader.glance or (summary is not None and summary.turn_count >= 0)
+            with self._learning:  # retention may glance while a list reads the whole file
+                if whole:
+                    entry.known, entry.summary, entry.glance = True, summary, None
+                elif not entry.known:
+                    entry.glance = summary

@@ -396,21 +396,20 @@ class Core:
         unknown = [e for e in entries if not e.known and e.glance is None and e.path not in self.by_path]
         if unknown:
             await anyio.to_thread.run_sync(self.catalog.look_at, unknown, reader.glance)
-        return self.known_summaries(entries)
+        return self._known(entries, glances=True)
 
     async def summaries(self, entries: list[Entry]) -> list[tuple[Entry, RunSummary]]:
         """Return the summaries of ``entries``; those not known yet are read in a thread."""
         unknown = [entry for entry in entries if not entry.known and entry.path not in self.by_path]
         if unknown:
             await anyio.to_thread.run_sync(self.catalog.look_at, unknown, _whole)
-        return self.known_summaries(entries)
+        return self._known(entries, glances=False)
 
-    def known_summaries(self, entries: list[Entry]) -> list[tuple[Entry, RunSummary]]:
-        """Return the summaries of those ``entries`` that are known."""
+    def _known(self, entries: list[Entry], *, glances: bool) -> list[tuple[Entry, RunSummary]]:
         out = []
         for entry in entries:
             run = self.by_path.get(entry.path)
-            summary = (entry.summary or entry.glance) if run is None else self.summary(run)
+            summary = entry.summary or (entry.glance if glances else None) if run is None else self.summary(run)
             if summary is not None:
                 out.append((entry, summary))
         return out

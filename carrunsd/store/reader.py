@@ -17,6 +17,8 @@ from msgspec import Struct
 from carruns.records import Record, RunStatus, RunSummary
 
 BLOCK_BYTES = 1 << 20
+MAX_LINE_BYTES = 256 << 20  # a longer one is no record: nothing that is written is half as long
+_STUB = b"\0\n"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -151,25 +153,38 @@ def _snake(name: str) -> str:
 def read_blocks(fd: int, offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
     """Yield ``(offset, block)`` of whole lines from ``offset``; last comes what has no newline, if anything.
 
-    A line longer than a block is handed over whole, so memory is bounded by the longest line.
+    A line longer than a block is handed over whole, one over ``MAX_LINE_BYTES`` as a stub that is no record and
+    ends where it ends: no file needs more memory than that.
     """
     held: list[bytes] = []
     start = position = offset
+    skipping = False
     while True:
         want = BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - position)
         chunk = os.pread(fd, want, position) if want > 0 else b""
         if not chunk:
             break
         position += len(chunk)
+        if position - start > MAX_LINE_BYTES and b"\n" not in chunk:
+            held, skipping = [], True
+        if skipping:
+            at = chunk.find(b"\n") + 1
+            if not at:
+                continue
+            start = position - len(chunk) + at
+            yield start - len(_STUB), _STUB
+            chunk, skipping = chunk[at:], False
         cut = chunk.rfind(b"\n") + 1
         if cut:
             block = b"".join((*held, chunk[:cut]))
             yield start, block
             start += len(block)
             held = [chunk[cut:]] if cut < len(chunk) else []
-        else:
+        elif chunk:
             held.append(chunk)
-    if held:
+    if skipping:
+        yield position - 1, _STUB[:1]
+    elif held:
         yield start, b"".join(held)
 
 
@@ -281,6 +296,8 @@ def last_line(fd: int, size: int) -> _Line | None:
         if cut >= 0 or start == 0:
             return parse_line(tail[cut + 1 :])
         reach *= 8
+        if reach > MAX_LINE_BYTES:
+            return None
 
 
 def ends_open(fd: int, size: int) -> bool:

@@ -41,8 +41,7 @@ def _sync_dir(name: str, root_fd: int, since_ns: int) -> Iterator[OSError | None
     found = 0
     try:
         for file in layout.run_files(directory):
-            status = os.stat(file, dir_fd=directory, follow_symlinks=False)
-            if status.st_mtime_ns >= since_ns:
+            if _changed(file, directory) >= since_ns:
                 found += 1
                 yield _sync_file(file, directory)
         if found:
@@ -51,6 +50,13 @@ def _sync_dir(name: str, root_fd: int, since_ns: int) -> Iterator[OSError | None
         yield error
     finally:
         os.close(directory)
+
+
+def _changed(name: str, directory: int) -> int:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns
+    except FileNotFoundError:  # removed meanwhile
+        return 0
 
 
 def _sync_file(name: str, directory: int) -> OSError | None:
