@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -175,6 +176,29 @@ def test_thousands_of_agents(base: Path) -> None:
     found = doctor(base / "car")
     assert _kinds(found, "runs/agent-1234/r1234.jsonl") == {"empty"}
     assert found[-1]["agents"] == 2000
+
+
+def test_gigabytes_of_nothing(base: Path, make_daemon: Callable[..., Daemon]) -> None:
+    """Files that a crash or a disk has filled with NULs: the others are served, memory does not grow with them."""
+    runs = base / "car" / "runs" / "a"
+    runs.mkdir(parents=True, mode=0o700)
+    _write(runs / "good.jsonl", _run("good"))
+    _write(runs / "tail.jsonl", _run("tail", end=False))
+    os.truncate(runs / "tail.jsonl", 1 << 30)
+    _write(runs / "hole.jsonl", _START % b"hole" + _TURN % 0)
+    os.truncate(runs / "hole.jsonl", 1 << 30)
+    with (runs / "hole.jsonl").open("ab") as file:
+        file.write(b"\n" + _TURN % 1)
+    daemon = make_daemon(base=base, config="[runs]\nmax_age_days = 36500\n").start()
+    wire = daemon.wire()
+    listed = {run["run_id"]: run["turn_count"] for run in wire.call("runs.list")["runs"]}
+    assert listed == {"good": 2, "tail": 2, "hole": 2}
+    assert wire.call("runs.get_trace", run_id="hole", limit=2)["records"]
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024  # type: ignore[index]
+    assert peak < 768
+    daemon.stop()
+    assert {"torn_tail", "padding"} <= {finding.get("kind") for finding in doctor(base / "car")}
 
 
 # -- the daemon --------------------------------------------------------------------------------------------
