@@ -50,23 +50,28 @@ class Made:
 class Load:
     """Threads that record until told to stop or until the daemon is gone."""
 
-    def __init__(self, socket: Path, seed: int, threads: int) -> None:
+    def __init__(self, socket: Path, seed: object, threads: int) -> None:
         self._socket = socket
         self.runs: list[Made] = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._work, args=(seed, number)) for number in range(threads)]
+        self._threads = [threading.Thread(target=self._work, args=(str(seed), number)) for number in range(threads)]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
 
+    @property
+    def alive(self) -> bool:
+        """Whether all of them still record."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
-    def _work(self, seed: int, number: int) -> None:
+    def _work(self, seed: str, number: int) -> None:
         dice = random.Random(f"{seed}/{number}")
         with suppress(OSError, AssertionError), Wire(self._socket) as wire:  # the daemon is gone, or its disk is
             count = 0
@@ -165,16 +170,30 @@ def _daemon_on(base: Path, mount: Path, fsync: str) -> Daemon:
 # -- copies of the device at an instant --------------------------------------------------------------------
 
 
+_CUTS_A_LIFE = 40  # then a new image and a new daemon: the image is small
+
+
 def snapshots(
     seed: int, cuts: int, *, fsync: str, seconds: float, threads: int = 4, options: str = ""
 ) -> dict[str, Any]:
-    """Copy the device ``cuts`` times in ``seconds`` under a live daemon, and look at every copy."""
+    """Copy the device ``cuts`` times in ``seconds`` under live daemons, and look at every copy."""
     verdict = Verdict()
+    for start in range(0, cuts, _CUTS_A_LIFE):
+        count = min(_CUTS_A_LIFE, cuts - start)
+        _one_life(f"{seed}-{start}", count, seconds * count / cuts, fsync, threads, options, verdict)
+    return {"fsync": fsync, "how": f"snapshot{options}", **vars(verdict)}
+
+
+def _one_life(
+    seed: str, cuts: int, seconds: float, fsync: str, threads: int, options: str, verdict: Verdict
+) -> None:
     dice = random.Random(seed)
     with ExitStack() as stack:
         base = stack.enter_context(short_directory())
-        pool = stack.enter_context(mounts.mounted(str(mounts.make_xfs(base / "pool")), base / "x", "-o", "loop"))
-        image = mounts.make_ext4(pool / "img", 64)
+        pool = stack.enter_context(
+            mounts.mounted(str(mounts.make_xfs(base / "pool", 1000)), base / "x", "-o", "loop")
+        )
+        image = mounts.make_ext4(pool / "img", 256)
         mount = stack.enter_context(mounts.mounted(str(image), base / "m", "-o", f"loop{options}"))
         daemon = _daemon_on(base, mount, fsync)
         stack.callback(daemon.close)
@@ -185,6 +204,7 @@ def snapshots(
                 time.sleep(dice.random() * 2 * seconds / cuts)  # the instant is the experiment
                 cut = time.time()
                 taken.append((cut, mounts.snapshot(image, pool / f"cut-{number}")))
+            assert load.alive, f"nobody records any more: {daemon.log()[-1000:]}"
         daemon.kill()
         for number, (cut, copy) in enumerate(taken):
             with mounts.mounted(str(copy), base / "v", "-o", "loop") as view:
@@ -192,7 +212,6 @@ def snapshots(
                 if number % 25 == 7:
                     _goes_on_after(base / "again", view, load.runs)
             copy.unlink()
-    return {"fsync": fsync, "how": f"snapshot{options}", **vars(verdict)}
 
 
 def _goes_on_after(base: Path, view: Path, runs: list[Made]) -> None:
