@@ -94,9 +94,15 @@ def _leave_early(number: int, frame: object) -> None:
 
 
 def _tune_collector() -> None:
-    """What is imported stays; a block of turns makes some thousand containers that die without cycles."""
+    """Memory is kept while there is work, and collected less often.
+
+    What is imported stays; a block of turns makes some thousand containers that die without cycles.
+    """
     import gc
 
+    from carrunsd import memory
+
+    memory.keep_heap()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

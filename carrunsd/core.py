@@ -18,6 +18,7 @@ import anyio.to_thread
 
 from carruns import times
 from carruns.records import RunStatus, RunSummary
+from carrunsd import memory
 from carrunsd.appender import Appender
 from carrunsd.catalog import Catalog, Entry
 from carrunsd.config import Config
@@ -76,6 +77,7 @@ class Core:
         self.turnstile = Turnstile()
         self.trash = Trash(car_dir)
         self.removals = Removals(car_dir)
+        self._tidying: Any = None
         self.on_end: Callable[[], None] = _nothing
         self.on_peer: Callable[[], None] = _nothing
 
@@ -231,6 +233,7 @@ class Core:
 
     def _journal_idle(self, journal: Journal) -> None:
         """A sync is over and nothing is left to sync: the file of an ended run is closed."""
+        self.tidy_later()
         if journal.close_after_sync or journal.run.status is not OPEN:
             journal.close_after_sync = False
             self.appender.close(journal)
@@ -413,6 +416,15 @@ class Core:
             if summary is not None:
                 out.append((entry, summary))
         return out
+
+    def tidy_later(self) -> None:
+        """There was work that took memory: give it back in a while."""
+        if self._tidying is None:
+            self._tidying = self.loop.call_later(memory.TIDY_DELAY, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        memory.give_back()
 
     def open_runs(self) -> list[Run]:
         """Return the open runs in memory."""

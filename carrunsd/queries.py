@@ -195,6 +195,7 @@ async def get_trace(core: Core, peer: Any, params: requests.GetTraceParams, tick
     finally:
         os.close(fd)
     core.offsets.note(entry.path, page.cursor, end)
+    core.tidy_later()
     if ticket is not None:
         more = b',"next_cursor":%d' % page.cursor if page.more else b""
         head = (_encode(params.run_id), _encode(agent_id))
