@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 from carruns import paths
 from carrunsd import __version__, config, logs
@@ -74,7 +76,8 @@ def _serve(car_dir: str, socket_path: str) -> int:
     signal.signal(signal.SIGTERM, _leave_early)  # until the daemon listens for it
     try:
         try:
-            one.take_places()
+            with _later(signal.SIGTERM):
+                one.take_places()
         except lock.AlreadyRunningError as error:
             log.error("%s", error)
             return EXIT_TEMPFAIL
@@ -86,6 +89,16 @@ def _serve(car_dir: str, socket_path: str) -> int:
     finally:
         one.leave()
     return 0
+
+
+@contextlib.contextmanager
+def _later(number: signal.Signals) -> Iterator[None]:
+    """Put a signal off: what is half taken could not be let go of."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
 
 def _leave_early(number: int, frame: object) -> None:

@@ -56,7 +56,7 @@ def test_a_slow_reader_loses_events_and_nobody_waits(daemon: Daemon, wire: Wire)
 
     listener = threading.Thread(target=listen)
     listener.start()
-    text = "x" * 2000
+    text = "x" * 4000
     for _ in range(400):
         wire.notify("runs.record_turns", run_id=run, turns=[{"prompt": text}] * 20)
         if _ % 20 == 19:
