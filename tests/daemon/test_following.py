@@ -57,10 +57,16 @@ def test_a_slow_reader_loses_events_and_nobody_waits(daemon: Daemon, wire: Wire)
     listener = threading.Thread(target=listen)
     listener.start()
     text = "x" * 4000
-    for _ in range(400):
+    written = 0
+
+    def keeps_up() -> bool:
+        return bool(heard) and heard[-1] >= written
+
+    for batch in range(1, 401):
         wire.notify("runs.record_turns", run_id=run, turns=[{"prompt": text}] * 20)
-        if _ % 20 == 19:
-            wire.call("runs.flush", run_id=run)
+        if batch % 20 == 0:  # the quick one keeps up, the slow one is left megabytes behind
+            written = 1 + batch * 20
+            wait_until(keeps_up)
     assert wire.call("runs.flush", run_id=run)["turn_count"] == 8000
     listener.join(20)
     assert heard == list(range(2, end + 1)), "the quick reader missed something"
