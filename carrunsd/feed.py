@@ -192,9 +192,10 @@ class Feed:
 
     def _add(self, stream: Stream, run: Run, lines: bytes, first: int) -> None:
         self._kept += stream.add(run, lines, first)
-        while self._kept > KEPT_IN_ALL and len(stream.chunks) > 1:
-            self._kept -= len(stream.chunks[0].lines)
-            stream._drop()
+        while self._kept > KEPT_IN_ALL:  # whoever keeps most gives way
+            most = max((*self._runs.values(), self._all), key=lambda one: one.kept)
+            self._kept -= len(most.chunks[0].lines)
+            most._drop()
         self._ready[stream] = None
         self.wake()
 
