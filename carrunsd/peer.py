@@ -299,11 +299,9 @@ class Peer:
                 queue.ticket(request.request_id).fail(request.code, request.message, request.data)
             self._core.stats.errors += 1
             return None
-        ticket: Ticket | None = None if request.id is UNSET else queue.ticket(request.id)
         if self._last_reads is not None and type(request) in dispatch.QUESTIONS:
-            if ticket is not None:
-                ticket.fail(errors.BUSY, "the daemon is stopping; ask again when it is back")
-            return None
+            return None  # no answer but the end of the connection, which clients know how to go on from
+        ticket: Ticket | None = None if request.id is UNSET else queue.ticket(request.id)
         return dispatch.handle(self._core, self, request, ticket, big=big)
 
     async def _batch(self, parts: list[Any]) -> None:
