@@ -175,29 +175,30 @@ class Courier:
     def ask_flush(self, session: Session, *, durable: bool = False) -> Reply:
         asked, writer = session.fly(), session.writer
         params: dict[str, Any] = {"run_id": session.run_id, "writer": writer}
+        durable = durable or session.spool is not None  # the file goes once its turns are on the device
         if durable:
             params["durable"] = True
 
         def on_flushed(answer: Answer) -> None:
             if session.writer == writer and session.phase is Phase.LIVE:
-                self._on_flushed(session, asked, answer)
+                self._on_flushed(session, asked, answer, on_device=durable)
 
         return self.engine.ask("runs.flush", calls.encode_params(params), on_flushed)
 
-    def _on_flushed(self, session: Session, asked: int, answer: Answer) -> None:
+    def _on_flushed(self, session: Session, asked: int, answer: Answer, *, on_device: bool) -> None:
         if answer.error is not None:
             self._not_taken(session, answer.error)
             return
         acked = calls.flushed(answer.result).acked_seq
-        self._acked(session, -1 if acked is None else acked)
+        self._acked(session, -1 if acked is None else acked, on_device=on_device)
         if session.acked < asked:
             self._check_next(session)
 
-    def _acked(self, session: Session, acked: int) -> None:
+    def _acked(self, session: Session, acked: int, *, on_device: bool = False) -> None:
         if acked > session.acked:
             session.checks = 0
         session.ack(acked)
-        if session.spool is not None and not session.has_backlog:
+        if on_device and session.spool is not None and not session.has_backlog:
             self.clear_spool(session)
 
     @staticmethod

@@ -200,6 +200,8 @@ class Desk:
                 return True
             if session.acked < session.next_seq - 1 or session.owed or not session.started:
                 return False
+            if session.spool is not None and session.phase is Phase.LIVE:
+                return False  # stored, but the spool file waits for the device
             return not durable or any(reply.answer and not reply.answer.error for reply in asked)
 
         def advance() -> None:
@@ -207,7 +209,7 @@ class Desk:
             if session.phase is not Phase.LIVE or is_confirmed():
                 return
             behind = session.asked < session.next_seq - 1
-            if behind or (durable and (not asked or asked[-1].done)):
+            if behind or ((durable or session.spool is not None) and (not asked or asked[-1].done)):
                 asked.append(courier.ask_flush(session, durable=durable))
 
         patience = self._patience(session, durable=durable)
