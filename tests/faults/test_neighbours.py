@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 
@@ -34,8 +35,10 @@ def test_too_many_connections_are_turned_away_with_a_word(make_daemon: Callable[
 
 
 def _answers(daemon: Daemon) -> bool:
-    with Wire(daemon.socket) as wire:
-        return "result" in wire.request("server.ping")
+    with Wire(daemon.socket) as wire, contextlib.suppress(OSError):  # turned away before it could ask
+        wire.post("server.ping")
+        return "result" in wire.read()
+    return False
 
 
 def test_the_longest_unfinished_line_gives_way(make_daemon: Callable[..., Daemon]) -> None:
