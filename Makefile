@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/carruns demo
 
 test: lint
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n 3
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
