@@ -104,7 +104,7 @@ class Daemon:
         core.catalog.build()
         async with anyio.create_task_group() as tasks:
             serving = server.Server(core, self._listener, _spawner(tasks))
-            life = _Life(core, serving, self._load)
+            life = _Life(core, self._load)
             with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 serving.start()
                 orphans = core.orphans()
@@ -174,9 +174,8 @@ def _spawner(tasks: anyio.abc.TaskGroup) -> Callable[..., None]:
 class _Life:
     """What goes on beside the requests."""
 
-    def __init__(self, core: Core, serving: server.Server, load: Callable[[], config.Config]) -> None:
+    def __init__(self, core: Core, load: Callable[[], config.Config]) -> None:
         self._core = core
-        self._serving = serving
         self._load = load
         self._drainer = drain.Drainer(core)
         self._ended = anyio.Event()

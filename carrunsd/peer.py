@@ -467,10 +467,6 @@ class Peer:
         """Whether a command is being waited for; not what waits for the client to take its answers."""
         return self._busy and self._left is None
 
-    def push_all(self) -> None:
-        """Send what can be sent without waiting."""
-        self._push()
-
     def close(self) -> None:
         """End the connection; its runs get their grace."""
         if self._closed:
