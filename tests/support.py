@@ -58,6 +58,12 @@ def wait_until(what: Callable[[], Any], *, message: str = "", patience: float = 
         time.sleep(0.005)
 
 
+def listens(path: Path | str) -> bool:
+    """Whether a connect to ``path`` works.  That the path exists says less: it does so before the listen(2)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 class Wire:
     """A connection that speaks lines.  ``events`` holds the notifications that came while an answer was awaited."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import PATIENCE, Daemon, Wire, wait_until
+from tests.support import PATIENCE, Daemon, Wire, listens, wait_until
 
 _CANNOT = 73  # EX_CANTCREAT
 
@@ -184,7 +184,7 @@ def test_a_socket_path_that_is_too_long(base: Path, make_daemon: Callable[..., D
     assert "--socket" in said
     process = daemon.spawn("--socket", str(long))
     try:
-        wait_until(long.exists)
+        wait_until(lambda: listens(long))
         with Wire(long) as wire:
             wire.call("server.ping")
     finally:

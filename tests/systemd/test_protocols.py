@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from carrunsd import logs
-from tests.support import PATIENCE, Daemon, Wire, wait_until
+from tests.support import PATIENCE, Daemon, Wire, listens, wait_until
 
 #: What systemd does between fork and exec: the socket becomes descriptor 3, the variables name this very process.
 _LAUNCH = """
@@ -68,7 +68,7 @@ def test_the_variables_do_not_reach_children(daemon_: Daemon, handed: socket.soc
 
 def test_variables_for_another_process_are_ignored(daemon_: Daemon, handed: socket.socket) -> None:
     daemon_.process = _launch(daemon_, handed.fileno(), pid_offset=1)
-    wait_until(daemon_.socket.exists)
+    wait_until(lambda: listens(daemon_.socket))
     with Wire(daemon_.socket) as wire:
         assert wire.call("server.handshake")["pid"] == daemon_.pid
 
@@ -116,7 +116,7 @@ def test_no_watchdog_for_another_process(daemon_: Daemon, base: Path) -> None:
 
 def test_a_notify_socket_that_is_gone_stops_nothing(daemon_: Daemon, base: Path) -> None:
     daemon_.process = _with_notify(daemon_, str(base / "nobody"), WATCHDOG_USEC="10000")
-    wait_until(daemon_.socket.exists)
+    wait_until(lambda: listens(daemon_.socket))
     with Wire(daemon_.socket) as wire:
         wire.call("server.ping")
     assert daemon_.stop() == 0
@@ -127,7 +127,7 @@ def test_a_notify_socket_that_nobody_reads_blocks_nothing(daemon_: Daemon, base:
     with _notify_socket(str(base / "notify")) as told:
         _fill(told, str(base / "notify"))
         daemon_.process = _with_notify(daemon_, str(base / "notify"), WATCHDOG_USEC="10000")
-        wait_until(daemon_.socket.exists)
+        wait_until(lambda: listens(daemon_.socket))
         with Wire(daemon_.socket) as wire:
             wire.call("server.ping")
         # Once there is room again, it is told that we are ready.
@@ -141,7 +141,7 @@ def test_under_journald_lines_have_a_priority(daemon_: Daemon) -> None:
     env = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
     daemon_.configure("[carrunsd]\nfsink = 1\n")
     daemon_.process = daemon_.spawn(env=env)
-    wait_until(daemon_.socket.exists)
+    wait_until(lambda: listens(daemon_.socket))
     wait_until(lambda: "serves" in daemon_.log())
     assert daemon_.stop() == 0
     levels = {line[:3] for line in daemon_.log().splitlines()}

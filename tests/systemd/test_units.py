@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Wire, strict_lines, wait_until
+from tests.support import Wire, listens, strict_lines, wait_until
 from tests.systemd.manager import Manager
 
 pytestmark = pytest.mark.user_manager
@@ -223,7 +223,7 @@ def test_a_daemon_started_without_systemd_is_left_alone(installed: Manager) -> N
     scope = ("systemd-run", "--user", "--quiet", "--unit=plain")
     command = installed.show("ExecStart").partition("path=")[2].partition(" ;")[0]
     installed.run(*scope, command)
-    wait_until(installed.socket.exists)
+    wait_until(lambda: listens(installed.socket))
     plain = int(installed.show("MainPID", "plain.service"))
     refused = installed.carruns("install", "--now", check=False)
     assert refused.returncode == 1
