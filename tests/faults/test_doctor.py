@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Daemon, Json, clean_environment, strict_lines
+from tests.support import Daemon, Json, clean_environment, listens, strict_lines, wait_until
 
 _START = b'{"record":"started","run_id":"%b","agent_id":"a","intent":"i","started_at":"2026-11-22T00:00:00Z"}\n'
 _TURN = b'{"record":"turn","index":%d,"prompt":"p","parameters":null,"verifier_verdict":"not_run"}\n'
@@ -236,8 +236,7 @@ def test_a_daemon_that_listens_elsewhere(make_daemon: Callable[..., Daemon], bas
     daemon = make_daemon()
     process = daemon.spawn("--socket", str(base / "elsewhere.sock"))
     try:
-        while not (base / "elsewhere.sock").exists():
-            assert process.poll() is None
+        wait_until(lambda: listens(base / "elsewhere.sock"))
         assert "elsewhere" in _environment(doctor(daemon.car_dir, status=1))
     finally:
         process.kill()
