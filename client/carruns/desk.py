@@ -116,6 +116,8 @@ class Desk:
         def deadline(now: float) -> float:
             if session.phase is Phase.HELD:
                 return now  # the daemon cannot store: waiting here does not help the agent
+            if self._strict and engine.link is not None:
+                return began + engine.timeout  # it is there, and only slow: no reason to raise
             if not engine.ready:
                 return engine.agent_deadline(now)
             if session.link is None:
@@ -224,6 +226,8 @@ class Desk:
         def deadline(now: float) -> float:
             if session.phase is Phase.HELD:
                 return now
+            if self._strict and engine.link is not None:
+                return limit
             if not engine.ready:
                 return min(limit, engine.agent_deadline(now))
             return limit if durable else min(limit, max(began, engine.moved_at) + engine.budget)

@@ -256,9 +256,9 @@ class Client:
     ``car_dir`` and ``socket`` are found as SPEC section 1 says.  ``autostart``: start a daemon if none
     answers (``None``: unless ``CARRUNS_AUTOSTART=0``).  ``timeout``: seconds a question may take.
     ``budget``: seconds that an outage of the daemon may cost the agent in all, over however many calls.
-    ``strict``: raise ``NotStored`` instead of spooling, ``ValueError`` instead of bending.  ``durable``:
-    ``flush`` and the end of a run wait for the device.  ``spool_max_bytes`` bounds what is kept on disk while
-    there is no daemon.
+    ``strict``: raise ``NotStored`` instead of spooling, ``ValueError`` instead of bending, and wait up to
+    ``timeout`` for a daemon that is there but slow.  ``durable``: ``flush`` and the end of a run wait for the
+    device.  ``spool_max_bytes`` bounds what is kept on disk while there is no daemon.
 
     Connects when it is first used.  A context manager, but need not be one.
     """

@@ -172,6 +172,27 @@ def test_strict_raises_instead_of_spooling(car: Path, sock: Path) -> None:
     assert 2 not in seen
 
 
+def test_strict_waits_for_a_daemon_that_is_slow_to_greet(car: Path, sock: Path) -> None:
+    """It is there: the budget is for when it is not."""
+    with (
+        Client(car, strict=True, budget=0.01) as client,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as slow,
+    ):
+        slow.bind(str(sock))
+        slow.listen()
+
+        def hang_up() -> None:
+            slow.accept()[0].close()
+
+        hanging = threading.Timer(0.2, hang_up)  # far beyond the budget
+        hanging.start()
+        began = time.monotonic()
+        with pytest.raises(NotStored):
+            client.run("agent", intent="be strict")
+        assert time.monotonic() - began > 0.15
+        hanging.join()
+
+
 def test_strict_raises_instead_of_bending(car: Path, sock: Path) -> None:
     with FakeDaemon(sock), Client(car, strict=True) as client:
         run = client.run("agent", intent="be strict")

@@ -20,7 +20,6 @@ def test_copies_of_the_device_under_a_live_daemon(fsync: str) -> None:
     figures = power.snapshots(21, 10, fsync=fsync, seconds=2.0)
     assert figures["turns_due"] > 100
     assert _clean(figures), figures
-    assert figures["oldest_missing_s"] <= power.GRACE[fsync]
 
 
 @pytest.mark.parametrize("fsync", ["always", "everysec"])
