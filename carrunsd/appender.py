@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from carruns import times
+from carruns.wire import occurrences
 from carrunsd.feed import Feed
 from carrunsd.journal import Acks, Journal, errno_name, refuse
 from carrunsd.ledger import Run
@@ -146,7 +147,7 @@ class Appender:
         journal.fresh = False
         self._syncer.written(journal, data)
         stats = self._stats
-        stats.records += data.count(b"\n")
+        stats.records += occurrences(data, b"\n")
         stats.bytes += len(data)
         stats.batches += 1
 

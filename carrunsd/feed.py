@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from carruns.wire import occurrences
 from carrunsd.ledger import OPEN, Run
 from carrunsd.stats import Stats
 
@@ -184,7 +185,7 @@ class Feed:
 
     def publish(self, run: Run, lines: bytes) -> None:
         """Take ``lines``, which are the last ones of the run's file now, for whoever watches."""
-        first = run.lines - lines.count(b"\n") + 1
+        first = run.lines - occurrences(lines, b"\n") + 1
         if run.watched:
             self._add(self._runs[run], run, lines, first)
         if self._all.readers:

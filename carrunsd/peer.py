@@ -24,7 +24,7 @@ import msgspec
 from msgspec import UNSET
 
 from carruns import errors
-from carruns.wire import LineFramer
+from carruns.wire import LineFramer, occurrences
 from carrunsd import dispatch, limits, recording, requests, triage
 from carrunsd.core import Core
 from carrunsd.ledger import Run
@@ -201,7 +201,7 @@ class Peer:
             incoming = requests.decoder.decode_lines(block)
         except _BAD:
             incoming = None
-        if incoming is not None and len(incoming) != block.count(b"\n"):
+        if incoming is not None and len(incoming) != occurrences(block, b"\n"):
             incoming = None  # two on a line, one over two, blank lines: what is taken must not depend on reads
         big = not limits.lines_within(block, limit)
         if incoming is None or not (requests.CHECKED.issuperset(map(type, incoming)) or strict.plain(block)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 
+from carruns.wire import occurrences
 from carrunsd.store import reader
 from carrunsd.store.tree import Path
 
@@ -70,7 +71,7 @@ def seek(fd: int, cursor: int) -> tuple[int, int]:
     """Return the cursor and the byte offset behind ``cursor`` lines, or the file's end if it has fewer."""
     lines = 0
     for offset, block in reader.read_blocks(fd):
-        count = block.count(b"\n") or 1
+        count = occurrences(block, b"\n") or 1
         if lines + count >= cursor:
             at = -1
             for _ in range(cursor - lines):
@@ -107,7 +108,7 @@ def read_page(
             block = _first_lines(block, limit - (page.cursor - cursor))
         if start + len(block) <= clean_to and not kind:
             parts.append(block[:-1].replace(b"\n", b","))
-            page.count += block.count(b"\n")
+            page.count += occurrences(block, b"\n")
         else:
             good, skipped = good_lines(block, kind)
             if not block.endswith(b"\n") and reader.parse_record(block) is None:
@@ -117,7 +118,7 @@ def read_page(
                 parts.append(b",".join(good))
                 page.count += len(good)
             page.skipped += skipped
-        page.cursor += block.count(b"\n") + (0 if block.endswith(b"\n") else 1)
+        page.cursor += occurrences(block, b"\n") + (0 if block.endswith(b"\n") else 1)
         taken += len(block)
         offset = start + len(block)
         if len(block) < len(whole) or taken >= max_bytes or (limit and page.cursor - cursor >= limit):
@@ -128,7 +129,7 @@ def read_page(
 
 
 def _first_lines(block: bytes, count: int) -> bytes:
-    if block.count(b"\n") <= count:
+    if occurrences(block, b"\n") <= count:
         return block
     at = -1
     for _ in range(count):

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from carruns.records import Record, RunStatus, RunSummary
+from carruns.wire import occurrences
 
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 256 << 20  # a longer one is no record: nothing that is written is half as long
@@ -197,7 +198,7 @@ def scan(fd: int) -> Scan:
             _take_tail(found, block)
             break
         found.good_bytes = found.size
-        found.lines += block.count(b"\n")
+        found.lines += occurrences(block, b"\n")
         _take_block(found, block)
     return found
 
