@@ -191,16 +191,19 @@ def _take_fitted(
     if limits.lines_within(lines, longest):
         return lines, 0
     truncated = 0
-    for place, text in enumerate(lines.split(b"\n")[:-1]):
-        if len(text) <= longest:
+    end = -1
+    for place, turn in enumerate(turns):
+        begin, end = end + 1, lines.index(b"\n", end + 1)
+        if end - begin <= longest:
             continue
-        turn = turns[place]
         fitted = limits.fit_turn(turn, core.settings.max_string_bytes, core.settings.max_turn_bytes)
         if fitted is None:
             run.untake(before, writer, acked)
             return None
         turns[place] = fitted[0]
         truncated += fitted[1]
+    if not truncated:
+        return lines, 0
     return encode_lines(turns), truncated
 
 

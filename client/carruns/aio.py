@@ -122,7 +122,7 @@ class AsyncRun(RunBase):
             turn = self._encode(fields)
             # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.
             if len(turn) - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH or len(turn) > PLAIN_TURN:
-                turn = self._core.encoded(fields)
+                turn = self._core.checked(fields, turn)
         except Exception:
             turn = self._core.encoded(fields)
         if "tool" in fields:

@@ -71,6 +71,32 @@ def nests_too_deep(encoded: bytes) -> bool:
     return wire.may_be_too_deep(encoded) and wire.depth(encoded) > DEEPEST
 
 
+def surely_shallow(value: Any) -> bool:
+    """Tell whether a value that has been encoded is made of JSON's own types and nests a few levels only.
+
+    It does not look into strings, so it tells at once where a long text is full of brackets.
+    """
+    level = [value]
+    for _ in range(_SHALLOW):
+        inner: list[Any] = []
+        for container in level:
+            for item in container.values() if type(container) is dict else container:
+                kind = type(item)
+                if kind in _CONTAINERS:
+                    inner.append(item)
+                elif kind not in _LEAVES:
+                    return False
+        if not inner:
+            return True
+        level = inner
+    return False
+
+
+_SHALLOW = 12
+_CONTAINERS = frozenset((dict, list, tuple))
+_LEAVES = frozenset((str, int, float, bool, type(None)))
+
+
 def _plain(value: Any, level: int, above: set[int]) -> Any:
     """Return ``value`` made of dicts, lists and scalars only; ``above`` holds the ids of its containers."""
     if value is None or isinstance(value, bool | int | float):

@@ -65,6 +65,12 @@ class Core:
 
     # --- turns ----------------------------------------------------------------------------------------------
 
+    def checked(self, fields: Any, turn: bytes) -> bytes:
+        """Return ``turn``, which is long or has many brackets, as it was encoded if it may stay so."""
+        if len(turn) <= PLAIN_TURN and coerce.surely_shallow(fields):
+            return turn
+        return self.encoded(fields)
+
     def encoded(self, fields: Any) -> bytes:
         """Return a turn as JSON where the fast encoder did not do: bent, or cut to what a line may hold.
 

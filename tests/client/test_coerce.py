@@ -101,6 +101,29 @@ def test_wide_is_not_deep() -> None:
     assert turned([[] for _ in range(1000)]) == [[]] * 1000
 
 
+def _lists(levels: int) -> list[Any]:
+    deep: list[Any] = []
+    for _ in range(levels - 1):
+        deep = [deep]
+    return deep
+
+
+@pytest.mark.parametrize(
+    ("value", "shallow"),
+    [
+        ({}, True),
+        ({"a": "[" * 1000, "b": [1, 2.5, None, True, {"c": ("d",)}]}, True),
+        ({"a": _lists(11)}, True),
+        ({"a": _lists(12)}, False),
+        ({"a": object()}, False),
+        ({"a": {1}}, False),
+        ({"a": pathlib.Path("x")}, False),
+    ],
+)
+def test_what_is_surely_shallow(value: Any, shallow: bool) -> None:
+    assert coerce.surely_shallow(value) is shallow
+
+
 def test_a_string_of_brackets_is_not_deep() -> None:
     assert turned(nested(500)) == nested(500)
 
