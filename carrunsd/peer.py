@@ -140,9 +140,13 @@ class Peer:
             appender.flush_follows = True
             self._take(block)
             appender.flush()
-        if self._out and not self._writing:
+        answers = bool(self._out) and not self._writing
+        if answers:
             self._push()
-        self._adjust(monotonic() - began, count)
+        now = monotonic()
+        if answers:
+            self.server.lookout.answered(began, now)
+        self._adjust(now - began, count)
         return True
 
     def _adjust(self, took: float, count: int) -> None:

@@ -16,6 +16,9 @@ from msgspec import Raw, Struct
 
 from . import errors, wire
 
+#: What is read at once: below malloc's mmap threshold, an answer is a few bytes most of the time.  A read that
+#: brings less has emptied the socket.
+READ_BYTES = 1 << 16
 #: A page of a trace is bounded by the daemon; a longer line than this is not from one.
 MAX_ANSWER_BYTES = 256 << 20
 

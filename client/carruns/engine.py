@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from . import calls, errors, wire
-from .connection import Answer, Connection, Notification
+from .connection import READ_BYTES, Answer, Connection, Notification
 from .outage import Outage
 
 T = TypeVar("T")
@@ -279,7 +279,7 @@ class Engine:
                 self._answered(event)
             elif type(event) is Notification:
                 self.on_notification(event)
-        return self.link is link
+        return self.link is link and len(data) == READ_BYTES
 
     def _answered(self, answer: Answer) -> None:
         reply = self._replies.pop(answer.id, None)

@@ -15,14 +15,13 @@ import sys
 from collections.abc import Callable
 
 from . import errors
-from .connection import Connection
+from .connection import READ_BYTES, Connection
 
 #: SIGPIPE would kill a host that has set it back to its default; no call may block.
 NOWAIT: int = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 
 _SEND_BUFFER = 1 << 20
 _SO_SNDBUFFORCE = 32  # Linux; needs CAP_NET_ADMIN
-_CHUNK = 1 << 16  # below malloc's mmap threshold: an answer is a few bytes most of the time
 
 
 class Link:
@@ -72,7 +71,7 @@ class Link:
     def receive(self) -> bytes | None:
         """Return what has arrived: ``None`` if nothing has, ``b""`` at the end of the stream."""
         try:
-            return self.sock.recv(_CHUNK, NOWAIT)
+            return self.sock.recv(READ_BYTES, NOWAIT)
         except BlockingIOError:
             return None
 

@@ -31,6 +31,8 @@ from .session import TURN_COST, Session
 T = TypeVar("T")
 
 _LONGEST_POLL = 3600.0
+_LOOK_SECS = 60e-6
+_SKIPS = 15  # waits that sleep at once after one where looking was in vain
 _MAX_DEPTH = wire.MAX_DEPTH
 
 
@@ -39,6 +41,7 @@ class Driver:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._skips = 0
         self.renew()
 
     def renew(self) -> None:
@@ -79,13 +82,30 @@ class Driver:
         lock = self.lock
         lock.release()
         try:
-            poll.poll(seconds * 1000)
+            if not self._look(poll):
+                poll.poll(seconds * 1000)
         finally:
             lock.acquire()
             link.unwatch()
             if reads:
                 self._reader = outer
                 self._changed.notify_all()
+
+    def _look(self, poll: select.poll) -> bool:
+        """Look for an answer a few times before sleeping, where answers have come that fast; tell if one is there.
+
+        To wake a sleeping process costs 10 to 40 us on a virtual machine: as long as the daemon takes to answer.
+        """
+        if self._skips:
+            self._skips -= 1
+            return False
+        until = time.monotonic() + _LOOK_SECS
+        while not poll.poll(0):
+            os.sched_yield()
+            if time.monotonic() > until:
+                self._skips = _SKIPS
+                return False
+        return True
 
 
 class Run(RunBase):

@@ -128,7 +128,7 @@ def test_a_turn_refused_for_its_types_is_mended(car: Path, sock: Path) -> None:
 
 
 def test_a_refused_turn_in_the_spool_becomes_a_gap(car: Path, sock: Path) -> None:
-    with Client(car, budget=0.01) as client:
+    with Client(car, budget=0.3) as client:
         run = client.run("agent", intent="survive")
         for number in range(5):
             run.turn(parameters=number, tool="too large" if number == 2 else "fine")
@@ -150,7 +150,7 @@ def test_a_full_disk_at_the_daemon_is_waited_out(car: Path, sock: Path) -> None:
             }
         return None
 
-    with FakeDaemon(sock, fault=fault) as daemon, Client(car, budget=0.05) as client:
+    with FakeDaemon(sock, fault=fault) as daemon, Client(car, budget=0.3) as client:
         run = client.run("agent", intent="survive")
         for number in range(3):
             run.turn(parameters=number)

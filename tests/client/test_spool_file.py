@@ -197,7 +197,7 @@ def test_the_spool_of_a_live_client_is_left_alone(car: Path) -> None:
 
 
 def test_a_client_closed_and_used_again_counts_on(car: Path, sock: Path) -> None:
-    client = Client(car, budget=0.02)
+    client = Client(car, budget=0.3)
     run = spooled_run(client)
     client.close()
     store = Store()
