@@ -1,9 +1,12 @@
 """Syncing: when, of what, and what a failed sync means.
 
 Theory of operation.  Rounds run one at a time in a few threads; whoever comes while one runs is in the next, so
-writes that arrive together share one sync.  Under ``everysec`` a round starts within half a second of the first
-unsynced write, so that no more than a second of turns is ever at stake; ``always`` and ``durable`` start one at
-once and answer when it is over.
+writes that arrive together share one sync.  Handing a sync to a thread and back takes longer than a good device
+needs for it: where the only client that is active waits for the only sync, and syncs have been quick lately, the
+loop itself does it, and nobody else is kept waiting.
+
+Under ``everysec`` a round starts within half a second of the first unsynced write, so that no more than a second
+of turns is ever at stake; ``always`` and ``durable`` start one at once and answer when it is over.
 
 A failed sync is never repeated as if nothing had happened: the kernel marks the pages clean and the next sync
 says "ok" (the PostgreSQL "fsyncgate" of 2018).  Whoever waited gets the error; the run refuses writes until
@@ -18,6 +21,7 @@ import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any, Protocol
 
 from carrunsd.journal import Acks, Journal, errno_name, refuse
@@ -28,9 +32,11 @@ log = logging.getLogger("carrunsd.syncer")
 
 EVERYSEC_DELAY = 0.5  # seconds from the first unsynced write to the start of its sync
 RETRY_DELAY = 1.0  # seconds until a failed run is tried again by itself
-WORKERS = 16  # threads; concurrent syncs of several files share one commit of the file system's journal
+WORKERS = 8  # threads; concurrent syncs of several files share one commit of the file system's journal
 _COPY_BYTES = 1 << 20
 MAX_KEPT_BYTES = 32 << 20  # of written, unsynced data in memory; beyond it a sync starts at once
+QUICK_SECS = 0.001  # that a sync takes where it may be waited for, instead of handed to a thread
+QUICK_ONES = 16  # in a row, before one is waited for
 
 
 class Loop(Protocol):
@@ -59,6 +65,8 @@ class Syncer:
         self._timer: Any = None
         self._running = 0
         self._idle_callbacks: list[Callable[[], None]] = []
+        self._quick_ones = 0  # syncs in a row that were quick
+        self.one_client: Callable[[], bool] = lambda: False  # whether no more than one has sent anything lately
 
     # -- what the appender says ----------------------------------------------------------------------------
 
@@ -125,6 +133,11 @@ class Syncer:
                     self._urgent[journal] = None  # in the next round, with the descriptors of this one
                 else:
                     self._not_begun(journal, error)
+        if self._may_wait_for(jobs):
+            self._running = 1
+            _attend(jobs[0])
+            self._done(jobs)
+            return
         lanes = [jobs[lane::WORKERS] for lane in range(min(WORKERS, len(jobs)))]
         self._running = len(lanes)
         this_round = _Round(len(lanes), jobs)
@@ -137,16 +150,18 @@ class Syncer:
         if not lanes:
             self._after_round()
 
+    def _may_wait_for(self, jobs: list[Job]) -> bool:
+        """Tell whether the loop may do a round itself: see the module's text."""
+        if len(jobs) != 1 or self._quick_ones < QUICK_ONES:
+            return False
+        return bool(jobs[0].acks) and not jobs[0].dirs and self.one_client()
+
     def _work(self) -> None:
         """In a thread: sync each file of a lane; the last lane of a round reports to the loop."""
         while (work := self._lanes.get()) is not None:
             jobs, this_round = work
             for job in jobs:
-                try:
-                    job.run()
-                except Exception as error:  # memory, most likely: not synced; the others must not wait for ever
-                    log.exception("run %s: a sync failed", job.journal.run.run_id)
-                    job.error = OSError(errno.EIO, f"the sync failed: {type(error).__name__}")
+                _attend(job)
             if this_round.one_is_done():
                 self._loop.call_soon_threadsafe(self._done, this_round.jobs)
 
@@ -160,6 +175,7 @@ class Syncer:
         journal, error = job.journal, job.error
         journal.syncing = False
         self._stats.syncs += 1
+        self._quick_ones = self._quick_ones + 1 if job.seconds < QUICK_SECS else 0
         if error is None:
             self._synced(job)
         else:
@@ -238,6 +254,14 @@ class Syncer:
             thread.join()
 
 
+def _attend(job: Job) -> None:
+    try:
+        job.run()
+    except Exception as error:  # memory, most likely: not synced; the others must not wait for ever
+        log.exception("run %s: a sync failed", job.journal.run.run_id)
+        job.error = OSError(errno.EIO, f"the sync failed: {type(error).__name__}")
+
+
 class _Round:
     """The jobs of a round, and how many of its lanes are still at work."""
 
@@ -261,7 +285,10 @@ class Job:
     Raises ``OSError`` where the journal's file is gone.
     """
 
-    __slots__ = ("acks", "bytes", "count", "dirs", "end", "error", "fd", "journal", "offset", "rewrite")
+    __slots__ = (
+        "acks", "bytes", "count", "dirs", "end", "error", "fd", "journal", "offset", "rewrite", "seconds",
+        "to_close",
+    )  # fmt: skip
 
     def __init__(self, journal: Journal, tree: Tree) -> None:
         self.journal = journal
@@ -270,25 +297,29 @@ class Job:
         self.count = len(journal.unsynced)
         self.bytes = sum(map(len, journal.unsynced))
         self.error: OSError | None = None
+        self.seconds = 0.0
         self.rewrite: bytes | None = None
-        if journal.failure is not None:
+        self.to_close: list[int] = []
+        if journal.failure is None and journal.file is not None:
+            self.fd = journal.file.fd  # it stays open: whoever closes the journal sees that it is syncing
+        else:
             self.fd = tree.open_for_rewriting(journal.path, journal.file)
+            self.to_close.append(self.fd)
+        if journal.failure is not None:
             kept = b"".join(journal.unsynced)
             self.rewrite = kept if len(kept) == self.end - self.offset else b""
-        elif journal.file is None:
-            self.fd = tree.open_for_rewriting(journal.path, None)
-        else:
-            self.fd = os.dup(journal.file.fd)
         try:
             self.dirs = tree.dirs_to_sync(journal.path) if journal.entry_unsynced else []
         except OSError:
-            os.close(self.fd)
+            self._close()
             raise
+        self.to_close += self.dirs
         self.acks, journal.sync_acks = journal.sync_acks, []
         journal.syncing = True
 
     def run(self) -> None:
-        """In a thread: make it durable."""
+        """Make it durable."""
+        began = monotonic()
         try:
             if self.rewrite:
                 self._write_anew(self.rewrite, self.offset)
@@ -299,7 +330,11 @@ class Job:
                 os.fsync(fd)
         except OSError as error:
             self.error = error
-        for fd in (self.fd, *self.dirs):
+        self._close()
+        self.seconds = monotonic() - began
+
+    def _close(self) -> None:
+        for fd in self.to_close:
             os.close(fd)
 
     def _copy_onto_itself(self) -> None:
