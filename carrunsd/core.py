@@ -29,7 +29,7 @@ from carrunsd.stats import Stats
 from carrunsd.store import layout, reader, runstore
 from carrunsd.store.tree import Tree
 from carrunsd.syncer import Syncer
-from carrunsd.traces import Offsets
+from carrunsd.traces import Ahead, Offsets
 from carrunsd.trash import Removals, Trash
 from carrunsd.turnstile import Turnstile
 
@@ -74,6 +74,7 @@ class Core:
         self._retired: OrderedDict[Run, None] = OrderedDict()
         self._last_refresh = 0.0
         self.offsets = Offsets()
+        self.ahead = Ahead()
         self.turnstile = Turnstile()
         self.trash = Trash(car_dir)
         self.removals = Removals(car_dir)
@@ -424,6 +425,7 @@ class Core:
 
     def _tidy(self) -> None:
         self._tidying = None
+        self.ahead.take(None)
         memory.give_back()
 
     def open_runs(self) -> list[Run]:

@@ -38,6 +38,8 @@ LONG_BYTES = 1 << 20  # of a block that is looked at line by line in a thread
 LEAST_READ_BYTES = 16 << 10
 SLICE_SECS = 0.004  # that a block should take at most, so that many connections have fair turns
 PAUSE_BYTES = 1 << 20  # of answers not taken: reading stops
+LARGE_BYTES = 128 << 10  # an answer from here on gets more room in the kernel than the usual 208 KiB
+ROOM_BYTES = 1 << 20  # the kernel cuts it to wmem_max
 EVENT_BYTES = 512 << 10  # of output not taken: no more events; less than PAUSE_BYTES, so they never stop reading
 SMALL_BYTES = 64 << 10
 MAX_WAITING = 4096  # answers that wait for the disk: no more requests are carried out
@@ -67,6 +69,7 @@ class Peer:
         "_out_bytes",
         "_push_scheduled",
         "_reading",
+        "_roomy",
         "_sock",
         "_starved",
         "_writable",
@@ -88,6 +91,7 @@ class Peer:
         self._out_bytes = 0
         self._push_scheduled = False
         self._writing = False
+        self._roomy = False
         self._writable = True
         self._reading = False
         self._busy = False
@@ -383,6 +387,9 @@ class Peer:
         if self._writable:
             self._out.append(data)
             self._out_bytes += len(data)
+            if len(data) > LARGE_BYTES and not self._roomy:
+                self._roomy = True
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM_BYTES)
         if not self._push_scheduled and not self._writing:
             self._push_scheduled = True
             self._core.loop.call_soon(self._push)

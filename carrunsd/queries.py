@@ -187,23 +187,65 @@ async def get_trace(core: Core, peer: Any, params: requests.GetTraceParams, tick
     try:
         cursor, offset = await _position(core, fd, entry, params.cursor or 0)
         status = os.fstat(fd)
-        clean_to = core.offsets.clean_to(entry.path, status)
-        page, end = await _inline_or_thread(
-            status.st_size - offset, traces.read_page, fd, cursor, offset, params.limit, clean_to
-        )
+        page, end = await _page(core, fd, entry, (cursor, offset), params.limit, status)
         core.offsets.seen(entry.path, status, offset, page, end)
     finally:
         os.close(fd)
     core.offsets.note(entry.path, page.cursor, end)
     core.tidy_later()
+    if page.more and params.limit is None:
+        core.loop.call_soon(_read_ahead, core, entry, (page.cursor, end))
     if ticket is not None:
         more = b',"next_cursor":%d' % page.cursor if page.more else b""
         head = (_encode(params.run_id), _encode(agent_id))
         ticket.done(
-            b'{"run_id":%b,"agent_id":%b,"records":[%b],"cursor":%d%b,"skipped":%d}'
-            % (*head, page.records, page.cursor, more, page.skipped)
+            b'{"run_id":%b,"agent_id":%b,"records":[' % head,
+            page.records,
+            b'],"cursor":%d%b,"skipped":%d}' % (page.cursor, more, page.skipped),
         )
     return None
+
+
+async def _page(
+    core: Core, fd: int, entry: Entry, place: tuple[int, int], limit: int | None, status: os.stat_result
+) -> tuple[traces.Page, int]:
+    """Return the page at ``place`` (cursor and offset) and the offset of its end."""
+    kept = core.ahead.take(_key(entry, place, status)) if limit is None else None
+    if kept is not None:
+        return kept
+    clean_to = _clean_to(core, entry, status)
+    unsure = status.st_size - max(clean_to, place[1])  # bytes that have to be looked at closely
+    found: tuple[traces.Page, int] = await _inline_or_thread(unsure, traces.read_page, fd, *place, limit, clean_to)
+    return found
+
+
+def _read_ahead(core: Core, entry: Entry, place: tuple[int, int]) -> None:
+    """Make the next page while its reader is busy with this one, where that is quick."""
+    try:
+        fd = core.tree.read(entry.path)
+    except OSError:
+        return
+    try:
+        status = os.fstat(fd)
+        clean_to = _clean_to(core, entry, status)
+        if min(place[1] + traces.MAX_PAGE_BYTES, status.st_size) <= clean_to:
+            core.ahead.put(_key(entry, place, status), traces.read_page(fd, *place, None, clean_to))
+    except OSError:
+        return
+    finally:
+        os.close(fd)
+
+
+def _key(entry: Entry, place: tuple[int, int], status: os.stat_result) -> Any:
+    return entry.path, place, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _clean_to(core: Core, entry: Entry, status: os.stat_result) -> int:
+    """Return up to which byte all lines of a file are known to hold records: it wrote or checked them itself."""
+    run = core.by_path.get(entry.path)
+    if run is not None and run.journal.all_ours(status):
+        return status.st_size
+    return core.offsets.clean_to(entry.path, status)
 
 
 async def _trace_entry(core: Core, run_id: str, agent_id: str | None) -> tuple[Entry | None, str]:

@@ -16,7 +16,7 @@ from carruns import errors
 
 
 class Ticket:
-    """The place of one answer.  Exactly one of ``done`` and ``fail`` is called, once."""
+    """The place of one answer.  Exactly one of ``done`` and ``fail`` is called, once: ``text`` is its line then."""
 
     __slots__ = ("_queue", "request_id", "text")
 
@@ -25,17 +25,17 @@ class Ticket:
         self.request_id = request_id
         self.text: bytes | None = None
 
-    def done(self, result: bytes) -> None:
-        """Answer with an encoded ``result``."""
+    def done(self, *result: bytes) -> None:
+        """Answer with an encoded ``result``, given in any number of pieces."""
         request_id = self.request_id
         text = b"%d" % request_id if type(request_id) is int else msgspec.json.encode(request_id)
-        self.text = b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (text, result)
+        self.text = b"".join((b'{"jsonrpc":"2.0","id":', text, b',"result":', *result, b"}\n"))
         self._queue.settled()
 
     def fail(self, code: int, message: str, data: dict[str, Any] | None = None) -> None:
         """Answer with an error; ``error.data.kind`` is filled in from the code."""
         error = {"code": code, "message": message, "data": {"kind": errors.KINDS[code], **(data or {})}}
-        self.text = msgspec.json.encode({"jsonrpc": "2.0", "id": self.request_id, "error": error})
+        self.text = msgspec.json.encode({"jsonrpc": "2.0", "id": self.request_id, "error": error}) + b"\n"
         self._queue.settled()
 
 
@@ -75,8 +75,8 @@ class Batch(Ticket):
     def settled(self) -> None:
         """Send the array if nothing is missing any more; a batch of notifications gets no answer."""
         if self._closed and self.text is None and all(part.text is not None for part in self._parts):
-            texts = [part.text for part in self._parts if part.text]
-            self.text = b"[%b]" % b",".join(texts) if texts else b""
+            texts = [part.text[:-1] for part in self._parts if part.text]
+            self.text = b"[%b]\n" % b",".join(texts) if texts else b""
             self._queue.settled()
 
 
@@ -129,7 +129,7 @@ class Outbox:
                 if text is None:
                     break
                 if text:
-                    out.append(text + b"\n")
+                    out.append(text)
             waiting.popleft()
         if out:
             self._write(out[0] if len(out) == 1 else b"".join(out))

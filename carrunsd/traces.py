@@ -8,26 +8,46 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from typing import Any
 
 from carruns.wire import occurrences
 from carrunsd.store import reader
 from carrunsd.store.tree import Path
 
-MAX_PAGE_BYTES = 8 << 20
+BLOCK_BYTES = 256 << 10  # that is read at once: what fits the processor's cache is copied fast
+MAX_PAGE_BYTES = 384 << 10  # a page ends with the block, cut at a line's end, that reaches it: the second
 _MAX_REMEMBERED = 4096
 
 
 class Page:
-    """Lines ``cursor_from`` to ``cursor`` of a file; ``records`` is their good ones, joined by commas."""
+    """Lines of a file up to ``cursor``; ``records`` is their good ones, joined by commas."""
 
-    __slots__ = ("count", "cursor", "more", "records", "skipped")
+    __slots__ = ("cursor", "more", "records", "skipped")
 
     def __init__(self) -> None:
         self.records = b""
-        self.count = 0
         self.skipped = 0
         self.cursor = 0
         self.more = False
+
+
+class Ahead:
+    """The page behind the last one that was read, made while its reader is busy with that one.
+
+    ``key`` is whatever the page depends on: the file as it is, and where it begins.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[Any, tuple[Page, int]] | None = None
+
+    def put(self, key: Any, page: tuple[Page, int]) -> None:
+        """Keep a page and the offset of its end, instead of the one before."""
+        self._kept = key, page
+
+    def take(self, key: Any) -> tuple[Page, int] | None:
+        """Hand out the page if it is the one that is kept."""
+        kept, self._kept = self._kept, None
+        return kept[1] if kept is not None and kept[0] == key else None
 
 
 class Offsets:
@@ -102,13 +122,12 @@ def read_page(
     page.cursor = cursor
     parts: list[bytes] = []
     taken = 0
-    for start, whole in reader.read_blocks(fd, offset):
+    for start, whole in reader.read_blocks(fd, offset, size=BLOCK_BYTES):
         block = whole
         if limit is not None:
             block = _first_lines(block, limit - (page.cursor - cursor))
         if start + len(block) <= clean_to and not kind:
-            parts.append(block[:-1].replace(b"\n", b","))
-            page.count += occurrences(block, b"\n")
+            parts.append(block.replace(b"\n", b",")[:-1])
         else:
             good, skipped = good_lines(block, kind)
             if not block.endswith(b"\n") and reader.parse_record(block) is None:
@@ -116,7 +135,6 @@ def read_page(
                 break
             if good:
                 parts.append(b",".join(good))
-                page.count += len(good)
             page.skipped += skipped
         page.cursor += occurrences(block, b"\n") + (0 if block.endswith(b"\n") else 1)
         taken += len(block)

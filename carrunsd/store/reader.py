@@ -151,7 +151,9 @@ def _snake(name: str) -> str:
     return "".join(("_" if i and c.isupper() else "") + c.lower() for i, c in enumerate(name))
 
 
-def read_blocks(fd: int, offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+def read_blocks(
+    fd: int, offset: int = 0, end: int | None = None, *, size: int = BLOCK_BYTES
+) -> Iterator[tuple[int, bytes]]:
     """Yield ``(offset, block)`` of whole lines from ``offset``; last comes what has no newline, if anything.
 
     A line longer than a block is handed over whole, one over ``MAX_LINE_BYTES`` as a stub that is no record and
@@ -161,7 +163,7 @@ def read_blocks(fd: int, offset: int = 0, end: int | None = None) -> Iterator[tu
     start = position = offset
     skipping = False
     while True:
-        want = BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - position)
+        want = size if end is None else min(size, end - position)
         chunk = os.pread(fd, want, position) if want > 0 else b""
         if not chunk:
             break

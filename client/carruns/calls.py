@@ -5,7 +5,7 @@ Both shells build a :class:`Call` here, send it, and hand the answer to its ``pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -18,7 +18,7 @@ from .results import Trace
 from .version import VERSION
 
 T = TypeVar("T")
-Result = bytes | Raw
+Result = bytes | memoryview | Raw
 Instant = str | datetime | float | int
 
 #: Methods that change nothing, or nothing the second time.
@@ -190,6 +190,7 @@ def trace_page(run_id: str, agent_id: str | None, cursor: int | None, limit: int
 
 
 _page = msgspec.json.Decoder(TracePage)
+_record: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 flushed: Callable[[Result], Flushed] = msgspec.json.Decoder(Flushed).decode
 resumed: Callable[[Result], Resumed] = msgspec.json.Decoder(Resumed).decode
 recorded: Callable[[Result], Recorded] = msgspec.json.Decoder(Recorded).decode
@@ -239,14 +240,14 @@ class TraceBuilder:
         agent_id = page.agent_id or self._agent_id or ""
         self.trace = Trace(page.run_id or self._run_id, agent_id, self._lines, page.cursor, self._skipped)
 
-    def page(self, page: TracePage) -> list[Record]:
-        """Return a page's records and keep nothing; raises ``RunNotFound``."""
+    def page(self, page: TracePage) -> Iterator[Record]:
+        """Return a page's records, decoded one by one, and keep nothing; raises ``RunNotFound``."""
         self._turn_to(page)
         if page.not_found:
             raise errors.RunNotFound(
                 f"no run {self._run_id} is in the store", errors.RUN_NOT_FOUND, {"kind": "run_not_found"}
             )
-        return [Record(msgspec.json.decode(line)) for line in page.records]
+        return map(Record, map(_record.decode, page.records))
 
     def _turn_to(self, page: TracePage) -> None:
         further = page.next_cursor is not None and page.next_cursor > (self._next or 0)

@@ -9,6 +9,7 @@ knows their type. A line that cannot be read never hides the ones around it.
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple, Union
 
 import msgspec
@@ -27,7 +28,7 @@ class Answer(NamedTuple):
     """The answer to request ``id``: its undecoded ``result``, or ``error``."""
 
     id: int
-    result: bytes | Raw
+    result: bytes | memoryview | Raw
     error: errors.RemoteError | None
 
 
@@ -84,6 +85,8 @@ class Connection:
         self._framer.overlong = 0
         if not block:
             return events
+        if len(block) > READ_BYTES and (answer := _long_answer(block)) is not None:
+            return [*events, answer]
         try:
             messages = _decoder.decode_lines(block)
         except Exception:  # also RecursionError and UnicodeDecodeError, which are no DecodeError
@@ -91,6 +94,20 @@ class Connection:
             return events
         events += map(_event_of, messages)
         return events
+
+
+def _long_answer(block: bytes) -> Answer | None:
+    """Return the one answer that ``block`` is, its result cut out, if it looks as the daemon writes it.
+
+    To look for the end of a result of megabytes takes as long as to read it, which whoever asked does anyway.
+    """
+    head = _ANSWER_HEAD.match(block)
+    if head is None or block.find(b"\n") != len(block) - 1 or not block.endswith(b"}\n"):
+        return None
+    return Answer(int(head[1]), memoryview(block)[head.end() : -2], None)
+
+
+_ANSWER_HEAD = re.compile(rb'\{"jsonrpc":"2\.0","id":([0-9]{1,18}),"result":')
 
 
 def _event_of_line(line: bytes) -> Event:

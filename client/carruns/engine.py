@@ -372,4 +372,10 @@ class Engine:
         assert reply.answer is not None
         if reply.answer.error is not None:
             raise reply.answer.error
-        return call.parse(reply.answer.result)
+        try:
+            return call.parse(reply.answer.result)
+        except errors.CarrunsError:
+            raise
+        except Exception as error:
+            self.lose(error)
+            raise errors.ConnectionLost(f"{call.method}: the daemon's answer makes no sense: {error}") from error

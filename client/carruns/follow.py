@@ -64,7 +64,7 @@ class Follower:
     def _arrived(self, notification: Notification) -> None:
         self._arrivals.append(notification)
 
-    def _subscribed(self) -> Steps[bytes | Raw | None]:
+    def _subscribed(self) -> Steps[bytes | memoryview | Raw | None]:
         """Subscribe if this connection is not subscribed yet; return the answer, ``None`` if it is.
 
         A daemon that is being restarted is waited for as long as any question is.
@@ -93,7 +93,7 @@ class Follower:
             yield Wait(_FOREVER)
 
 
-def _as_it_is(result: bytes | Raw) -> bytes | Raw:
+def _as_it_is(result: bytes | memoryview | Raw) -> bytes | memoryview | Raw:
     return result
 
 

@@ -103,3 +103,25 @@ def test_an_error_that_is_no_object() -> None:
 def test_a_notification_made_a_request() -> None:
     line = turn_line(turn_head("r", "w"), 3, b'{"tool":"t"}')
     assert json.loads(as_request(line, 5)) == {**json.loads(line), "id": 5}
+
+
+def _padded(line: bytes) -> bytes:
+    """The line with so much in its innermost place that it is a long one."""
+    return line.replace(b"[1,2]", b"[" + b"1," * 50_000 + b"2]")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ANSWER,
+        ANSWER + ANSWER,
+        ANSWER + EVENT,
+        b'{"id":7,"jsonrpc":"2.0","result":{"a":[1,2]}}\n',
+        b'{"jsonrpc":"2.0","id":7,"result":{"a":[1,2]}} \n',
+        b' {"jsonrpc": "2.0", "id": 7, "result": {"a": [1,2]}}\n',
+    ],
+)
+def test_a_long_answer_is_read_like_a_short_one(line: bytes) -> None:
+    events = shown(whole(_padded(line)))
+    assert events[0] == (7, {"a": [1] * 50_000 + [2]})
+    assert len(events) == line.count(b"\n")

@@ -652,6 +652,56 @@ def test_pages_of_a_trace_make_the_whole(wire: Wire, agent: str, limit: int) -> 
     assert wire.call("runs.get_trace", run_id=run, cursor=10_000)["records"] == []
 
 
+def _whole_trace(wire: Wire, run: str, meanwhile: Any = None) -> tuple[list[Any], int]:
+    """Read a trace page by page; return its records and how many lines were skipped."""
+    records: list[Any] = []
+    skipped = 0
+    page = wire.call("runs.get_trace", run_id=run)
+    while True:
+        records += page["records"]
+        skipped += page["skipped"]
+        if "next_cursor" not in page:
+            return records, skipped
+        if meanwhile is not None:
+            meanwhile()
+        page = wire.call("runs.get_trace", run_id=run, cursor=page["next_cursor"])
+
+
+def test_a_trace_of_many_pages_is_the_file_also_while_it_grows(shared: Daemon, wire: Wire, agent: str) -> None:
+    run = wire.start(agent)
+    for number in range(20):
+        wire.turns(run, *(f"{number} {n} " + "x" * 1500 for n in range(64)))
+    assert _whole_trace(wire, run) == (shared.records(agent, run), 0)
+    grown = _whole_trace(wire, run, lambda: wire.turns(run, "later"))
+    assert grown == (shared.records(agent, run), 0)
+    assert len(grown[0]) > 20 * 64 + 2
+
+
+@pytest.mark.parametrize("then", ["nothing", "another turn", "the end"])
+def test_a_line_that_someone_spoils_under_the_daemon_is_skipped(
+    shared: Daemon, wire: Wire, agent: str, then: str
+) -> None:
+    """Whether what the daemon itself has written is still what stands there."""
+    run = wire.start(agent)
+    wire.turns(run, "a", "spoil me", "c")
+    assert _whole_trace(wire, run)[1] == 0
+    path = shared.file(agent, run)
+    text = path.read_bytes()
+    time.sleep(0.02)  # a time stamp of a file is a few milliseconds wide
+    with path.open("r+b") as file:
+        file.write(text.replace(b'{"record":"turn","index":1', b'["record":"turn","index":1'))
+    if then == "another turn":
+        wire.turns(run, "d")
+    elif then == "the end":
+        wire.complete(run)
+    for _ in range(2):
+        records, skipped = _whole_trace(wire, run)
+        assert skipped == 1
+        assert [r["prompt"] for r in records if r["record"] == "turn"] == ["a", "c", "d"][
+            : 2 + (then == "another turn")
+        ]
+
+
 @pytest.mark.parametrize("params", [{"cursor": -1}, {"limit": 0}, {"cursor": "x"}, {"run_id": None}])
 def test_get_trace_with_wrong_params(wire: Wire, params: dict[str, Any]) -> None:
     assert wire.error("runs.get_trace", **{"run_id": "r", **params})["data"]["kind"] == "invalid_params"

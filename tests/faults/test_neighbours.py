@@ -67,7 +67,7 @@ def test_a_client_that_takes_nothing_is_hung_up_on_and_its_turns_are_stored(daem
         good.call("runs.record_turns", run_id=run_id, turns=[{"prompt": "x" * 60_000}] * 16)
     greedy = [daemon.wire() for _ in range(30)]
     for number, wire in enumerate(greedy):
-        asks = b'{"id":1,"method":"runs.get_trace","params":{"run_id":"%b"}}\n' % run_id.encode()
+        asks = b'{"id":1,"method":"runs.subscribe","params":{"run_id":"%b"}}\n' % run_id.encode()
         turn = {"run_id": run_id, "turns": [{"prompt": f"kept {number}"}]}
         wire.send(asks * 3 + json.dumps({"method": "runs.record_turns", "params": turn}).encode() + b"\n")
     wait_until(lambda: "hung up on" in daemon.log())
@@ -94,11 +94,11 @@ def test_a_batch_whose_answers_are_too_large_says_so(daemon: Daemon) -> None:
     run_id = wire.start()
     for _ in range(4):
         wire.call("runs.record_turns", run_id=run_id, turns=[{"prompt": "x" * 60_000}] * 16)
-    asks = [{"id": number, "method": "runs.get_trace", "params": {"run_id": run_id}} for number in range(20)]
+    asks = [{"id": number, "method": "runs.subscribe", "params": {"run_id": run_id}} for number in range(20)]
     wire.send_json(asks)
     answers = wire.read()
     assert [answer["id"] for answer in answers] == list(range(20))
-    assert answers[0]["result"]["records"]
+    assert answers[0]["result"]["turns_so_far"]
     assert answers[-1]["error"]["data"]["kind"] == "too_large"
 
 
