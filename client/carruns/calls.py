@@ -154,7 +154,7 @@ def record_turns(
     run_id: str, turns: Sequence[dict[str, Any]], writer: str | None, seq: int | None, *, durable: bool
 ) -> Call[Record]:
     """``runs.record_turns`` with an answer.  Each turn is encoded by itself: looked at together they seem deep."""
-    encoded = b",".join([coerce.encode_any(turn) for turn in turns])
+    encoded = b",".join(coerce.encode_each(turns))
     rest = encode_params({"run_id": run_id, "writer": writer, "seq": seq, "durable": durable or None})
     call = record("runs.record_turns", writer=writer)
     return Call(call.method, b'%b,"turns":[%b]}' % (rest[:-1], encoded), call.parse, call.safe)

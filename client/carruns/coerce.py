@@ -7,7 +7,7 @@ strict reader, is walked in Python: a turn is never refused for what is in it, i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -63,7 +63,22 @@ def encode_any(value: Any) -> bytes:
         encoded = encode(value)
     except Exception:  # whatever an object's own hooks raise as well
         return bend(value)
-    return bend(value) if nests_too_deep(encoded) else encoded
+    if not wire.may_be_too_deep(encoded) or surely_shallow((value,)) or not nests_too_deep(encoded):
+        return encoded
+    return bend(value)
+
+
+def encode_each(values: Sequence[Any]) -> list[bytes]:
+    """Return JSON for each of some objects, the fast way where it is possible for all of them."""
+    try:
+        encoded = [encode(value) for value in values]
+    except Exception:
+        return [encode_any(value) for value in values]
+    # As wire.may_be_too_deep, without two calls for each.
+    brackets = [len(text) - len(text.replace(b"{", b"").replace(b"[", b"")) for text in encoded]
+    if max(brackets, default=0) > wire.MAX_DEPTH:
+        return [encode_any(value) for value in values]
+    return encoded
 
 
 def nests_too_deep(encoded: bytes) -> bool:

@@ -124,6 +124,16 @@ def test_what_is_surely_shallow(value: Any, shallow: bool) -> None:
     assert coerce.surely_shallow(value) is shallow
 
 
+def test_one_bad_turn_among_good_ones_is_bent_alone() -> None:
+    good = {"prompt": "[" * 300, "output": [1]}
+    for bad in ({"a": _lists(200)}, {"a": "\ud800"}):
+        first, second, third = coerce.encode_each([good, bad, good])
+        assert first == third == coerce.encode(good)
+        strict(second)
+        assert second == coerce.encode_any(bad)
+    assert coerce.encode_each([]) == []
+
+
 def test_a_string_of_brackets_is_not_deep() -> None:
     assert turned(nested(500)) == nested(500)
 
