@@ -36,7 +36,7 @@ WORKERS = 8  # threads; concurrent syncs of several files share one commit of th
 _COPY_BYTES = 1 << 20
 MAX_KEPT_BYTES = 32 << 20  # of written, unsynced data in memory; beyond it a sync starts at once
 QUICK_SECS = 0.001  # that a sync takes where it may be waited for, instead of handed to a thread
-QUICK_ONES = 16  # in a row, before one is waited for
+QUICK_ONES = 4  # in a row, before one is waited for
 
 
 class Loop(Protocol):
@@ -175,7 +175,8 @@ class Syncer:
         journal, error = job.journal, job.error
         journal.syncing = False
         self._stats.syncs += 1
-        self._quick_ones = self._quick_ones + 1 if job.seconds < QUICK_SECS else 0
+        if not job.dirs:
+            self._quick_ones = self._quick_ones + 1 if job.seconds < QUICK_SECS else 0
         if error is None:
             self._synced(job)
         else:

@@ -34,7 +34,7 @@ class Burst(Library):
 
 def run(bench: Bench) -> Result:
     result = Result("durable", "On the device before it is acknowledged", pictured=3)
-    _one(bench, result, bench.size(20, 5))
+    _one(bench, result, bench.size(200, 5))
     seconds = 0.3 if bench.quick else 4.0
     agents = bench.size(AGENTS, 4)
     _many(bench, result, _MANY, agents, seconds, burst=1)
