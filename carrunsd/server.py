@@ -30,7 +30,7 @@ log = logging.getLogger("carrunsd.server")
 
 BACKLOG = 1024
 FOLLOW_UP_SECS = 150e-6  # between an answer and the next request of a client that waits for nothing else
-ALONE_SECS = 0.1  # since another client sent anything
+ALONE_SECS = 0.01  # since another client sent anything
 LOOKOUT_SECS = 60e-6  # that the loop stays awake for it
 _ACCEPT_PAUSE = 0.1  # seconds without accepting after EMFILE
 _ACCEPT_AT_ONCE = 64

@@ -32,7 +32,7 @@ log = logging.getLogger("carrunsd.syncer")
 
 EVERYSEC_DELAY = 0.5  # seconds from the first unsynced write to the start of its sync
 RETRY_DELAY = 1.0  # seconds until a failed run is tried again by itself
-WORKERS = 8  # threads; concurrent syncs of several files share one commit of the file system's journal
+WORKERS = 16  # threads; concurrent syncs of several files share one commit of the file system's journal
 _COPY_BYTES = 1 << 20
 MAX_KEPT_BYTES = 32 << 20  # of written, unsynced data in memory; beyond it a sync starts at once
 QUICK_SECS = 0.001  # that a sync takes where it may be waited for, instead of handed to a thread
