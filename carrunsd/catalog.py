@@ -53,8 +53,8 @@ class Catalog:
         for entry in self.entries():
             self._look(entry)
 
-    def refresh(self) -> None:
-        """List the directories that changed since the last time."""
+    def refresh(self, only: str | None = None) -> None:
+        """List the directories that changed since the last time (``only`` this one of them)."""
         try:
             names = set(self._tree.agent_dirs())
         except OSError as error:
@@ -65,7 +65,7 @@ class Catalog:
                 self._drop(entry)
             self._mtimes.pop(gone, None)
             del self._dirs[gone]
-        for name in names:
+        for name in names if only is None else names & {only}:
             self.refresh_dir(name)
 
     def refresh_dir(self, name: str) -> None:

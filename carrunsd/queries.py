@@ -114,8 +114,8 @@ async def list_runs(core: Core, peer: Any, params: requests.ListParams | None, t
     asked = params or requests.ListParams()
     keep = _filter(asked)
     core.appender.flush()
-    core.catalog.refresh()
     agent_dir = None if asked.agent_id is None else layout.sanitize(asked.agent_id)
+    core.catalog.refresh(agent_dir)
     found = await core.summaries(core.catalog.entries(agent_dir))
     runs = sorted((run for _, run in found if keep(run)), key=started_ns, reverse=True)
     agent = {} if asked.agent_id is None else {"agent_id": asked.agent_id}

@@ -18,7 +18,7 @@ from benchmarks.ways import Library
 
 MB = 1 << 20
 _GRACES = 17.0  # seconds from the start until the graces of SPEC section 3 are over
-_SETTLE = 2.0  # seconds after which nothing of what was is still going on
+_SETTLE = 5.0  # seconds after which nothing of what was is still going on: memory is given back after three
 
 
 def run(bench: Bench) -> Result:
