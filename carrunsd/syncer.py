@@ -126,6 +126,9 @@ class Syncer:
         jobs = []
         for journal in journals:
             self._dirty.pop(journal, None)
+            if not (journal.unsynced_bytes or journal.failure or journal.entry_unsynced):
+                self._answer(journal)  # the last round has done it
+                continue
             try:
                 jobs.append(Job(journal, self._tree))
             except OSError as error:
@@ -207,6 +210,12 @@ class Syncer:
         journal.failure = error
         refuse(acks, error, written=True)
         self._dirty[journal] = None
+
+    @staticmethod
+    def _answer(journal: Journal) -> None:
+        acks, journal.sync_acks = journal.sync_acks, []
+        for ticket, result in acks:
+            ticket.done(result)
 
     def _not_begun(self, journal: Journal, error: OSError) -> None:
         """The file cannot be opened: say so to whoever waits.  Unless it is gone, it is tried again."""
