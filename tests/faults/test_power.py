@@ -19,13 +19,13 @@ def _clean(figures: dict[str, object]) -> bool:
 def test_copies_of_the_device_under_a_live_daemon(fsync: str) -> None:
     figures = power.snapshots(21, 10, fsync=fsync, seconds=2.0)
     assert figures["turns_due"] > 100
-    assert _clean(figures), figures
+    assert _clean(figures), str(figures)
 
 
 @pytest.mark.parametrize("fsync", ["always", "everysec"])
 def test_the_device_is_shut_off_under_a_live_daemon(fsync: str) -> None:
     figures = power.shutdowns(22, 2, fsync=fsync)
-    assert _clean(figures), figures
+    assert _clean(figures), str(figures)
 
 
 @pytest.mark.parametrize("fsync", ["always", "everysec"])
