@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -198,8 +197,6 @@ class Appender:
         if journal.closed_size not in (-1, file.size):
             file.close()
             raise StoreError(errno.ESTALE, f"{journal.path[1]!r} was changed by someone else while it was closed")
-        if journal.all_ours(os.fstat(file.fd)):  # as it was when it was closed
-            file.written_ns = journal.closed_ns
         journal.file = file
         self._open[journal] = None
         return file

@@ -206,6 +206,7 @@ class Core:
             del self.runs[run.run_id]
         if self.by_path.get(run.journal.path) is run:
             del self.by_path[run.journal.path]
+        self.offsets.forget(run.journal.path)
         self.appender.close(run.journal)
         if run.journal.fresh:
             self.catalog.forget(run.journal.path)
@@ -425,7 +426,7 @@ class Core:
 
     def _tidy(self) -> None:
         self._tidying = None
-        self.ahead.take(None)
+        self.ahead.clear()
         memory.give_back()
 
     def open_runs(self) -> list[Run]:

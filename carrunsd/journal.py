@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import Any
 
 import msgspec
@@ -24,13 +23,13 @@ class Journal:
 
     ``fresh`` until the first write: the file may be made, and must hold nothing.  ``entry_unsynced`` until the
     first sync, whoever made the file: its directories are synced with it.  ``closed_size`` is the size it was
-    closed with, -1 if it never was, ``closed_ns`` the file's ``written_ns`` then.  ``unsynced`` keeps what was
-    written behind ``synced_bytes``, the length known to be on the device: should a sync fail, the pages in the
-    kernel cannot be trusted, and this is written again.  ``failure`` is the sync's error until that was done.
+    closed with, -1 if it never was.  ``unsynced`` keeps what was written behind ``synced_bytes``, the length known
+    to be on the device: should a sync fail, the pages in the kernel cannot be trusted, and this is written again.
+    ``failure`` is the sync's error until that was done.
     """
 
     __slots__ = (
-        "acks", "chunks", "close_after_sync", "closed_ns", "closed_size", "durable", "entry_unsynced", "failure",
+        "acks", "chunks", "close_after_sync", "closed_size", "durable", "entry_unsynced", "failure",
         "file", "fresh", "path", "pending", "queued", "run", "sync_acks", "synced_bytes", "syncing", "unsynced",
         "unsynced_bytes",
     )  # fmt: skip
@@ -41,7 +40,6 @@ class Journal:
         self.fresh = fresh
         self.entry_unsynced = True
         self.closed_size = -1
-        self.closed_ns = 0
         self.file: RunFile | None = None
         self.chunks: list[bytes] = []
         self.pending: list[Any] = []
@@ -78,17 +76,10 @@ class Journal:
         broken = self.file is not None and self.file.broken
         return not (self.unsynced or self.syncing or self.sync_acks or self.failure or self.queued or broken)
 
-    def all_ours(self, status: os.stat_result) -> bool:
-        """Tell whether all that the file holds was written by this daemon, ``status`` being what it is now."""
-        file = self.file
-        size, written_ns = (self.closed_size, self.closed_ns) if file is None else (file.size, file.written_ns)
-        return status.st_size == size and status.st_mtime_ns <= written_ns
-
     def close(self) -> None:
         """Close the file."""
         if self.file is not None:
             self.closed_size = self.file.size
-            self.closed_ns = self.file.written_ns
             self.file.close()
             self.file = None
 

@@ -157,8 +157,6 @@ class Peer:
         """Read less at a time where others want to be read too and the last block took long; more where not."""
         server = self.server
         alone, server.last_read = server.last_read is self, self
-        if not alone:
-            server.changed_at = monotonic()
         if took > SLICE_SECS and not alone:
             self._appetite = max(LEAST_READ_BYTES, self._appetite >> 1)
         elif count == self._appetite < READ_BYTES and (alone or took < SLICE_SECS / 4):

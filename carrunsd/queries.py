@@ -191,10 +191,8 @@ async def get_trace(core: Core, peer: Any, params: requests.GetTraceParams, tick
         core.offsets.seen(entry.path, status, offset, page, end)
     finally:
         os.close(fd)
-    core.offsets.note(entry.path, page.cursor, end)
+    core.offsets.note(entry.path, status, page.cursor, end)
     core.tidy_later()
-    if page.more and params.limit is None:
-        core.loop.call_soon(_read_ahead, core, entry, (page.cursor, end))
     if ticket is not None:
         more = b',"next_cursor":%d' % page.cursor if page.more else b""
         head = (_encode(params.run_id), _encode(agent_id))
@@ -203,6 +201,8 @@ async def get_trace(core: Core, peer: Any, params: requests.GetTraceParams, tick
             page.records,
             b'],"cursor":%d%b,"skipped":%d}' % (page.cursor, more, page.skipped),
         )
+    if page.more and params.cursor and params.limit is None:  # someone reads on and on
+        core.loop.call_soon(_read_ahead, core, entry, (page.cursor, end))  # behind the sending of this page
     return None
 
 
@@ -213,7 +213,7 @@ async def _page(
     kept = core.ahead.take(_key(entry, place, status)) if limit is None else None
     if kept is not None:
         return kept
-    clean_to = _clean_to(core, entry, status)
+    clean_to = core.offsets.clean_to(entry.path, status)
     unsure = status.st_size - max(clean_to, place[1])  # bytes that have to be looked at closely
     found: tuple[traces.Page, int] = await _inline_or_thread(unsure, traces.read_page, fd, *place, limit, clean_to)
     return found
@@ -227,7 +227,7 @@ def _read_ahead(core: Core, entry: Entry, place: tuple[int, int]) -> None:
         return
     try:
         status = os.fstat(fd)
-        clean_to = _clean_to(core, entry, status)
+        clean_to = core.offsets.clean_to(entry.path, status)
         if min(place[1] + traces.MAX_PAGE_BYTES, status.st_size) <= clean_to:
             core.ahead.put(_key(entry, place, status), traces.read_page(fd, *place, None, clean_to))
     except OSError:
@@ -238,14 +238,6 @@ def _read_ahead(core: Core, entry: Entry, place: tuple[int, int]) -> None:
 
 def _key(entry: Entry, place: tuple[int, int], status: os.stat_result) -> Any:
     return entry.path, place, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _clean_to(core: Core, entry: Entry, status: os.stat_result) -> int:
-    """Return up to which byte all lines of a file are known to hold records: it wrote or checked them itself."""
-    run = core.by_path.get(entry.path)
-    if run is not None and run.journal.all_ours(status):
-        return status.st_size
-    return core.offsets.clean_to(entry.path, status)
 
 
 async def _trace_entry(core: Core, run_id: str, agent_id: str | None) -> tuple[Entry | None, str]:
@@ -277,8 +269,8 @@ def _open(core: Core, entry: Entry) -> int | None:
 
 
 async def _position(core: Core, fd: int, entry: Entry, cursor: int) -> tuple[int, int]:
-    known = core.offsets.get(entry.path, cursor)
-    if known is not None and known <= os.fstat(fd).st_size:
+    known = core.offsets.get(entry.path, os.fstat(fd), cursor)
+    if known == 0 or (known is not None and os.pread(fd, 1, known - 1) == b"\n"):
         return cursor, known
     found: tuple[int, int] = await _inline_or_thread(os.fstat(fd).st_size, traces.seek, fd, cursor)
     return found

@@ -30,7 +30,6 @@ log = logging.getLogger("carrunsd.server")
 
 BACKLOG = 1024
 FOLLOW_UP_SECS = 150e-6  # between an answer and the next request of a client that waits for nothing else
-ALONE_SECS = 0.01  # since another client sent anything
 LOOKOUT_SECS = 60e-6  # that the loop stays awake for it
 _ACCEPT_PAUSE = 0.1  # seconds without accepting after EMFILE
 _ACCEPT_AT_ONCE = 64
@@ -123,16 +122,11 @@ class Server:
         self.peers: set[Peer] = set()
         self.budget = Budget(self.peers, core.settings.max_line_bytes, core.loop.call_soon)
         self.last_read: Peer | None = None
-        self.changed_at = 0.0  # when another one than before was read from
-        core.syncer.one_client = self._one_client
         self.lookout = Lookout(core.loop.call_soon)
         self._listener = listener
         self._listening = False
         self._pause: Any = None
         self._complained = False
-
-    def _one_client(self) -> bool:
-        return monotonic() - self.changed_at > ALONE_SECS
 
     def start(self) -> None:
         """Begin to accept."""

@@ -1,12 +1,9 @@
 """Syncing: when, of what, and what a failed sync means.
 
 Theory of operation.  Rounds run one at a time in a few threads; whoever comes while one runs is in the next, so
-writes that arrive together share one sync.  Handing a sync to a thread and back takes longer than a good device
-needs for it: where the only client that is active waits for the only sync, and syncs have been quick lately, the
-loop itself does it, and nobody else is kept waiting.
-
-Under ``everysec`` a round starts within half a second of the first unsynced write, so that no more than a second
-of turns is ever at stake; ``always`` and ``durable`` start one at once and answer when it is over.
+writes that arrive together share one sync.  Under ``everysec`` a round starts within half a second of the first
+unsynced write, so that no more than a second of turns is ever at stake; ``always`` and ``durable`` start one at
+once and answer when it is over.
 
 A failed sync is never repeated as if nothing had happened: the kernel marks the pages clean and the next sync
 says "ok" (the PostgreSQL "fsyncgate" of 2018).  Whoever waited gets the error; the run refuses writes until
@@ -21,7 +18,6 @@ import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from time import monotonic
 from typing import Any, Protocol
 
 from carrunsd.journal import Acks, Journal, errno_name, refuse
@@ -35,8 +31,6 @@ RETRY_DELAY = 1.0  # seconds until a failed run is tried again by itself
 WORKERS = 16  # threads; concurrent syncs of several files share one commit of the file system's journal
 _COPY_BYTES = 1 << 20
 MAX_KEPT_BYTES = 32 << 20  # of written, unsynced data in memory; beyond it a sync starts at once
-QUICK_SECS = 0.001  # that a sync takes where it may be waited for, instead of handed to a thread
-QUICK_ONES = 4  # in a row, before one is waited for
 
 
 class Loop(Protocol):
@@ -65,8 +59,6 @@ class Syncer:
         self._timer: Any = None
         self._running = 0
         self._idle_callbacks: list[Callable[[], None]] = []
-        self._quick_ones = 0  # syncs in a row that were quick
-        self.one_client: Callable[[], bool] = lambda: False  # whether no more than one has sent anything lately
 
     # -- what the appender says ----------------------------------------------------------------------------
 
@@ -136,11 +128,6 @@ class Syncer:
                     self._urgent[journal] = None  # in the next round, with the descriptors of this one
                 else:
                     self._not_begun(journal, error)
-        if self._may_wait_for(jobs):
-            self._running = 1
-            _attend(jobs[0])
-            self._done(jobs)
-            return
         lanes = [jobs[lane::WORKERS] for lane in range(min(WORKERS, len(jobs)))]
         self._running = len(lanes)
         this_round = _Round(len(lanes), jobs)
@@ -153,18 +140,16 @@ class Syncer:
         if not lanes:
             self._after_round()
 
-    def _may_wait_for(self, jobs: list[Job]) -> bool:
-        """Tell whether the loop may do a round itself: see the module's text."""
-        if len(jobs) != 1 or self._quick_ones < QUICK_ONES:
-            return False
-        return bool(jobs[0].acks) and not jobs[0].dirs and self.one_client()
-
     def _work(self) -> None:
         """In a thread: sync each file of a lane; the last lane of a round reports to the loop."""
         while (work := self._lanes.get()) is not None:
             jobs, this_round = work
             for job in jobs:
-                _attend(job)
+                try:
+                    job.run()
+                except Exception as error:  # memory, most likely: not synced; the others must not wait for ever
+                    log.exception("run %s: a sync failed", job.journal.run.run_id)
+                    job.error = OSError(errno.EIO, f"the sync failed: {type(error).__name__}")
             if this_round.one_is_done():
                 self._loop.call_soon_threadsafe(self._done, this_round.jobs)
 
@@ -178,8 +163,6 @@ class Syncer:
         journal, error = job.journal, job.error
         journal.syncing = False
         self._stats.syncs += 1
-        if not job.dirs:
-            self._quick_ones = self._quick_ones + 1 if job.seconds < QUICK_SECS else 0
         if error is None:
             self._synced(job)
         else:
@@ -211,11 +194,12 @@ class Syncer:
         refuse(acks, error, written=True)
         self._dirty[journal] = None
 
-    @staticmethod
-    def _answer(journal: Journal) -> None:
+    def _answer(self, journal: Journal) -> None:
         acks, journal.sync_acks = journal.sync_acks, []
         for ticket, result in acks:
             ticket.done(result)
+        if journal.close_after_sync or journal.idle:
+            self._on_idle(journal)
 
     def _not_begun(self, journal: Journal, error: OSError) -> None:
         """The file cannot be opened: say so to whoever waits.  Unless it is gone, it is tried again."""
@@ -264,14 +248,6 @@ class Syncer:
             thread.join()
 
 
-def _attend(job: Job) -> None:
-    try:
-        job.run()
-    except Exception as error:  # memory, most likely: not synced; the others must not wait for ever
-        log.exception("run %s: a sync failed", job.journal.run.run_id)
-        job.error = OSError(errno.EIO, f"the sync failed: {type(error).__name__}")
-
-
 class _Round:
     """The jobs of a round, and how many of its lanes are still at work."""
 
@@ -296,8 +272,7 @@ class Job:
     """
 
     __slots__ = (
-        "acks", "bytes", "count", "dirs", "end", "error", "fd", "journal", "offset", "rewrite", "seconds",
-        "to_close",
+        "acks", "bytes", "count", "dirs", "end", "error", "fd", "journal", "offset", "rewrite", "to_close",
     )  # fmt: skip
 
     def __init__(self, journal: Journal, tree: Tree) -> None:
@@ -307,7 +282,6 @@ class Job:
         self.count = len(journal.unsynced)
         self.bytes = sum(map(len, journal.unsynced))
         self.error: OSError | None = None
-        self.seconds = 0.0
         self.rewrite: bytes | None = None
         self.to_close: list[int] = []
         if journal.failure is None and journal.file is not None:
@@ -328,8 +302,7 @@ class Job:
         journal.syncing = True
 
     def run(self) -> None:
-        """Make it durable."""
-        began = monotonic()
+        """In a thread: make it durable."""
         try:
             if self.rewrite:
                 self._write_anew(self.rewrite, self.offset)
@@ -341,7 +314,6 @@ class Job:
         except OSError as error:
             self.error = error
         self._close()
-        self.seconds = monotonic() - began
 
     def _close(self) -> None:
         for fd in self.to_close:

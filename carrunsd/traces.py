@@ -7,6 +7,7 @@ next one starts there without reading what came before.
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
 from typing import Any
 
@@ -17,18 +18,23 @@ from carrunsd.store.tree import Path
 BLOCK_BYTES = 256 << 10  # that is read at once: what fits the processor's cache is copied fast
 MAX_PAGE_BYTES = 384 << 10  # a page ends with the block, cut at a line's end, that reaches it: the second
 _MAX_REMEMBERED = 4096
+_TICK_NS = 20_000_000  # more than a tick of the clock that stamps files
 
 
 class Page:
-    """Lines of a file up to ``cursor``; ``records`` is their good ones, joined by commas."""
+    """Lines of a file up to ``cursor``; ``records`` is their good ones, joined by commas.
 
-    __slots__ = ("cursor", "more", "records", "skipped")
+    ``verbatim``: each line holds a record just as it stands, so the page is its lines joined by commas.
+    """
+
+    __slots__ = ("cursor", "more", "records", "skipped", "verbatim")
 
     def __init__(self) -> None:
         self.records = b""
         self.skipped = 0
         self.cursor = 0
         self.more = False
+        self.verbatim = True
 
 
 class Ahead:
@@ -46,20 +52,27 @@ class Ahead:
 
     def take(self, key: Any) -> tuple[Page, int] | None:
         """Hand out the page if it is the one that is kept."""
-        kept, self._kept = self._kept, None
-        return kept[1] if kept is not None and kept[0] == key else None
+        kept = self._kept
+        if kept is None or kept[0] != key:
+            return None
+        self._kept = None
+        return kept[1]
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._kept = None
 
 
 class Offsets:
     """Where in a file a cursor is, for cursors that were met before, and how far a file was seen to be good."""
 
     def __init__(self) -> None:
-        self._clean: OrderedDict[Path, tuple[int, int, int]] = OrderedDict()
-        self._known: OrderedDict[tuple[Path, int], int] = OrderedDict()
+        self._clean: OrderedDict[Path, tuple[int, tuple[int, ...]]] = OrderedDict()
+        self._known: OrderedDict[tuple[Path, int], tuple[int, int]] = OrderedDict()
 
-    def note(self, path: Path, cursor: int, offset: int) -> None:
-        """Remember that ``cursor`` lines of ``path`` take ``offset`` bytes."""
-        self._known[path, cursor] = offset
+    def note(self, path: Path, status: os.stat_result, cursor: int, offset: int) -> None:
+        """Remember that ``cursor`` lines of the file at ``path`` take ``offset`` bytes."""
+        self._known[path, cursor] = offset, status.st_ino
         if len(self._known) > _MAX_REMEMBERED:
             self._known.popitem(last=False)
 
@@ -69,22 +82,34 @@ class Offsets:
             del self._known[key]
         self._clean.pop(path, None)
 
-    def get(self, path: Path, cursor: int) -> int | None:
+    def get(self, path: Path, status: os.stat_result, cursor: int) -> int | None:
         """Return the offset in bytes, ``None`` if it has to be counted out."""
-        return 0 if cursor == 0 else self._known.get((path, cursor))
+        if cursor == 0:
+            return 0
+        offset, inode = self._known.get((path, cursor), (0, 0))
+        return offset if inode == status.st_ino and 0 < offset <= status.st_size else None
 
     def clean_to(self, path: Path, status: os.stat_result) -> int:
-        """Return up to which byte every line was seen to hold a record, in the file as it is now."""
-        end, size, changed = self._clean.get(path, (0, 0, 0))
-        return end if (size, changed) == (status.st_size, status.st_mtime_ns) else 0
+        """Return up to which byte every line was seen to be a record as it stands, in the file as it is now."""
+        end, state = self._clean.get(path, (0, ()))
+        return end if state == _state(status) else 0
 
     def seen(self, path: Path, status: os.stat_result, start: int, page: Page, end: int) -> None:
-        """A page from byte ``start`` to ``end`` was read."""
+        """A page from byte ``start`` to ``end`` was read after ``status`` was taken.
+
+        A file that has changed just now may change again within the same tick of the clock that stamps it.
+        """
         before = self.clean_to(path, status)
-        if not page.skipped and start <= before and end <= status.st_size:
-            self._clean[path] = max(before, end), status.st_size, status.st_mtime_ns
+        settled = time.time_ns() - status.st_ctime_ns > _TICK_NS
+        if page.verbatim and settled and start <= before and end <= status.st_size:
+            self._clean[path] = max(before, end), _state(status)
             if len(self._clean) > _MAX_REMEMBERED:
                 self._clean.popitem(last=False)
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    """What changes with the content of a file; its ctime cannot be set back."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def seek(fd: int, cursor: int) -> tuple[int, int]:
@@ -126,10 +151,11 @@ def read_page(
         block = whole
         if limit is not None:
             block = _first_lines(block, limit - (page.cursor - cursor))
-        if start + len(block) <= clean_to and not kind:
+        if start + len(block) <= clean_to and not kind and block.endswith(b"\n"):
             parts.append(block.replace(b"\n", b",")[:-1])
         else:
-            good, skipped = good_lines(block, kind)
+            good, skipped, verbatim = good_lines(block, kind)
+            page.verbatim = page.verbatim and verbatim
             if not block.endswith(b"\n") and reader.parse_record(block) is None:
                 page.skipped += skipped  # a torn tail is no line: it goes when the next record comes
                 break
@@ -155,8 +181,11 @@ def _first_lines(block: bytes, count: int) -> bytes:
     return block[: at + 1]
 
 
-def good_lines(block: bytes, kind: str = "") -> tuple[list[bytes], int]:
-    """Return the lines of ``block`` that hold a record (of ``kind``), and how many were skipped as bad."""
+def good_lines(block: bytes, kind: str = "") -> tuple[list[bytes], int, bool]:
+    """Return the lines of ``block`` that hold a record (of ``kind``), how many were skipped as bad, and more.
+
+    The last says whether they are the block's lines, all of them and as they stand.
+    """
     lines = block.split(b"\n")
     if block.endswith(b"\n"):
         del lines[-1]
@@ -164,8 +193,8 @@ def good_lines(block: bytes, kind: str = "") -> tuple[list[bytes], int]:
         if records is not None:
             if kind:
                 lines = [line for line, its in zip(lines, records, strict=True) if its.record == kind]
-            return lines, 0
-    return _sifted(lines, kind)
+            return lines, 0, not kind
+    return (*_sifted(lines, kind), False)
 
 
 def _sifted(lines: list[bytes], kind: str) -> tuple[list[bytes], int]:

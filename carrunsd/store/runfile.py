@@ -8,7 +8,6 @@ Syncing and the order of writes are the callers' business.
 from __future__ import annotations
 
 import os
-import time
 
 from carrunsd.store import reader
 
@@ -16,13 +15,9 @@ MAX_TAIL_BYTES = 256 << 20  # a longer one is NULs that a file system left, no r
 
 
 class RunFile:
-    """An open run file.  ``size`` is its length in bytes as far as whole lines go.
+    """An open run file.  ``size`` is its length in bytes as far as whole lines go."""
 
-    ``written_ns`` is when it was last written through this object, nanoseconds since the epoch, if all of it was;
-    0 if something else has written to it too.  So what has not changed since holds good records only.
-    """
-
-    __slots__ = ("broken", "created", "fd", "healed", "size", "written_ns")
+    __slots__ = ("broken", "created", "fd", "healed", "size")
 
     def __init__(self, fd: int, *, created: bool = False) -> None:
         self.fd = fd
@@ -30,7 +25,6 @@ class RunFile:
         self.broken = False
         self.healed = 0
         self.size = os.fstat(fd).st_size
-        self.written_ns = 0 if self.size else time.time_ns()
 
     def heal(self) -> None:
         """Make the file end in a whole line: a torn tail goes, a whole last line gets its newline.
@@ -69,8 +63,6 @@ class RunFile:
             self._cut_back()
             raise
         self.size += len(data)
-        if self.written_ns:
-            self.written_ns = time.time_ns()
 
     def _cut_back(self) -> None:
         self.broken = True

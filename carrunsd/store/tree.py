@@ -109,8 +109,6 @@ class Tree:
             raise layout.StoreError(errno.ESTALE, f"{path[1]!r} was replaced by another file under the daemon")
         if here.st_size != file.size and not file.broken:
             raise layout.StoreError(errno.ESTALE, f"{path[1]!r} was changed by someone else under the daemon")
-        if held.st_mtime_ns > file.written_ns:
-            file.written_ns = 0
 
     def dirs_to_sync(self, path: Path) -> list[int]:
         """Return descriptors (the caller's to close) of the directories that a new file's entry needs synced."""

@@ -70,6 +70,7 @@ def encode_any(value: Any) -> bytes:
 
 def encode_each(values: Sequence[Any]) -> list[bytes]:
     """Return JSON for each of some objects, the fast way where it is possible for all of them."""
+    values = list(values)
     try:
         encoded = [encode(value) for value in values]
     except Exception:
@@ -89,13 +90,18 @@ def nests_too_deep(encoded: bytes) -> bool:
 def surely_shallow(value: Any) -> bool:
     """Tell whether a value that has been encoded is made of JSON's own types and nests a few levels only.
 
-    It does not look into strings, so it tells at once where a long text is full of brackets.
+    It does not look into strings, so it tells at once where a long text is full of brackets.  Of more than some
+    hundred things it says no: there the text is looked at faster.
     """
     level = [value]
+    left = _FEW
     for _ in range(_SHALLOW):
         inner: list[Any] = []
         for container in level:
-            for item in container.values() if type(container) is dict else container:
+            left -= len(container)
+            if left < 0:
+                return False
+            for item in tuple(container.values() if type(container) is dict else container):
                 kind = type(item)
                 if kind in _CONTAINERS:
                     inner.append(item)
@@ -108,6 +114,7 @@ def surely_shallow(value: Any) -> bool:
 
 
 _SHALLOW = 12
+_FEW = 300
 _CONTAINERS = frozenset((dict, list, tuple))
 _LEAVES = frozenset((str, int, float, bool, type(None)))
 

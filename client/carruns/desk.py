@@ -41,6 +41,7 @@ class Desk:
         self.courier = courier
         self._new_spool = new_spool
         self._strict = strict
+        self._in_vain = False  # whether a strict client has waited as long as it may; not again until all is well
         self._durable = durable
 
     # --- turns ----------------------------------------------------------------------------------------------
@@ -116,7 +117,7 @@ class Desk:
         def deadline(now: float) -> float:
             if session.phase is Phase.HELD:
                 return now  # the daemon cannot store: waiting here does not help the agent
-            if self._strict and engine.link is not None:
+            if self._strict and engine.link is not None and not self._in_vain:
                 return began + engine.timeout  # it is there, and only slow: no reason to raise
             if not engine.ready:
                 return engine.agent_deadline(now)
@@ -127,6 +128,7 @@ class Desk:
 
         advance = partial(courier.advance, session)
         placed = yield from engine.strive(is_placed, deadline, advance, eager=eager)
+        self._in_vain = not placed and (self._in_vain or engine.clock() >= began + engine.timeout)
         if not placed and engine.ready and session.phase is not Phase.HELD:
             now = engine.clock()
             engine.outage.spend(began, now)
@@ -226,8 +228,6 @@ class Desk:
         def deadline(now: float) -> float:
             if session.phase is Phase.HELD:
                 return now
-            if self._strict and engine.link is not None:
-                return limit
             if not engine.ready:
                 return min(limit, engine.agent_deadline(now))
             return limit if durable else min(limit, max(began, engine.moved_at) + engine.budget)

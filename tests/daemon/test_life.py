@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -557,6 +558,48 @@ def test_a_store_full_of_odd_files(make_daemon: Make) -> None:
             assert b'"prompt":"goes on"' in daemon.file("agent-a", name).read_bytes().splitlines()[-1]
     wire.call("runs.gc")
     assert "Traceback" not in daemon.log()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"\n",
+        b'\xef\xbb\xbf{"record":"turn","index":1}\n',
+        b'{"record":"turn","index":1}\0\0\0\n',
+        b'{"record":"turn","index":1}',
+        b'{"record":"turn","index":1',
+        b"no record\n",
+        b'{"record":"turn",\n"index":1}\n',
+    ],
+)
+def test_a_trace_is_the_same_each_time_it_is_read(make_daemon: Make, odd: bytes) -> None:
+    """Also where a line is a record, but not as it stands: what was seen to be good is not looked at again."""
+    daemon = make_daemon(config=config(adopt_grace_secs=600)).start()
+    daemon.stop()
+    path = daemon.file("agent-a", "odd")
+    path.parent.mkdir(mode=0o700, parents=True)
+    start = {"record": "started", "run_id": "odd", "agent_id": "agent-a", "intent": "i", "started_at": _LONG_AGO}
+    turn = b'{"record":"turn","index":%d,"prompt":"' + b"x" * 3000 + b'"}\n'
+    path.write_bytes(json.dumps(start).encode() + b"\n" + b"".join(turn % n for n in range(400)) + odd)
+    daemon.start()
+    wire = daemon.wire()
+    wait_until(lambda: time.time_ns() - path.stat().st_ctime_ns > 30_000_000)
+
+    def read() -> list[Json]:
+        pages = [wire.call("runs.get_trace", run_id="odd")]
+        while "next_cursor" in pages[-1]:
+            pages.append(wire.call("runs.get_trace", run_id="odd", cursor=pages[-1]["next_cursor"]))
+        return pages
+
+    first = read()
+    assert len(first) > 2
+    assert read() == read() == first
+    assert sum(len(page["records"]) for page in first) == 401 + (
+        b"index" in odd and b"1}" in odd and odd.count(b"\n") < 2
+    )
+
+
+_LONG_AGO = "2026-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize("tail", [b'{"record":"turn","index":1,"pro', b"\0" * 5000, b'{"record":"turn","index":1}'])

@@ -677,9 +677,10 @@ def test_a_trace_of_many_pages_is_the_file_also_while_it_grows(shared: Daemon, w
     assert len(grown[0]) > 20 * 64 + 2
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("then", ["nothing", "another turn", "the end"])
 def test_a_line_that_someone_spoils_under_the_daemon_is_skipped(
-    shared: Daemon, wire: Wire, agent: str, then: str
+    shared: Daemon, wire: Wire, agent: str, then: str, at_once: bool
 ) -> None:
     """Whether what the daemon itself has written is still what stands there."""
     run = wire.start(agent)
@@ -687,7 +688,9 @@ def test_a_line_that_someone_spoils_under_the_daemon_is_skipped(
     assert _whole_trace(wire, run)[1] == 0
     path = shared.file(agent, run)
     text = path.read_bytes()
-    time.sleep(0.02)  # a time stamp of a file is a few milliseconds wide
+    if not at_once:  # then it has been seen to be good, and remembered
+        wait_until(lambda: time.time_ns() - path.stat().st_ctime_ns > 30_000_000)
+        assert _whole_trace(wire, run)[1] == 0
     with path.open("r+b") as file:
         file.write(text.replace(b'{"record":"turn","index":1', b'["record":"turn","index":1'))
     if then == "another turn":
@@ -700,6 +703,20 @@ def test_a_line_that_someone_spoils_under_the_daemon_is_skipped(
         assert [r["prompt"] for r in records if r["record"] == "turn"] == ["a", "c", "d"][
             : 2 + (then == "another turn")
         ]
+
+
+def test_a_cursor_of_a_file_that_was_removed_is_not_taken_for_one_of_the_next(
+    shared: Daemon, wire: Wire, agent: str
+) -> None:
+    run = wire.start(agent, idempotency_key=f"again-{agent}")
+    wire.turns(run, *(f"{n}" * n for n in range(1, 40)))
+    cursor = wire.call("runs.get_trace", run_id=run, limit=10)["next_cursor"]
+    shared.file(agent, run).unlink()
+    assert wire.request("runs.record_turns", run_id=run, turns=[{}])["error"]["data"]["errno"] == "ENOENT"
+    wire.start(agent, idempotency_key=run)
+    wire.turns(run, *(f"{n} " + "x" * 3 * n for n in range(50)))
+    page = wire.call("runs.get_trace", run_id=run, cursor=cursor)
+    assert page["records"] == shared.records(agent, run)[cursor:]
 
 
 @pytest.mark.parametrize("params", [{"cursor": -1}, {"limit": 0}, {"cursor": "x"}, {"run_id": None}])
