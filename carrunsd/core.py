@@ -65,7 +65,7 @@ class Core:
             self.feed,
             self.stats,
             schedule=loop.call_soon,
-            on_lost=self.forget,
+            on_lost=self._lost,
             on_undone=self._undone,
             max_open_files=_open_files_limit(),
         )
@@ -193,6 +193,11 @@ class Core:
         entry = self.catalog.note(journal.path)
         entry.known = False
 
+    def _lost(self, run: Run) -> None:
+        """The run's file never came to be, or is gone: another may come in its place."""
+        self.offsets.forget(run.journal.path)
+        self.forget(run)
+
     def forget(self, run: Run) -> None:
         """Drop a run from memory: its file never came to be, or is gone, or nobody needs it any more."""
         if run.timer is not None:
@@ -206,7 +211,6 @@ class Core:
             del self.runs[run.run_id]
         if self.by_path.get(run.journal.path) is run:
             del self.by_path[run.journal.path]
-        self.offsets.forget(run.journal.path)
         self.appender.close(run.journal)
         if run.journal.fresh:
             self.catalog.forget(run.journal.path)

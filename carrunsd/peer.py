@@ -387,7 +387,8 @@ class Peer:
             self._out_bytes += len(data)
             if len(data) > LARGE_BYTES and not self._roomy:
                 self._roomy = True
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM_BYTES)
+                with contextlib.suppress(OSError):  # it goes without, only slower
+                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM_BYTES)
         if not self._push_scheduled and not self._writing:
             self._push_scheduled = True
             self._core.loop.call_soon(self._push)

@@ -237,7 +237,7 @@ def _read_ahead(core: Core, entry: Entry, place: tuple[int, int]) -> None:
 
 
 def _key(entry: Entry, place: tuple[int, int], status: os.stat_result) -> Any:
-    return entry.path, place, status.st_ino, status.st_size, status.st_mtime_ns
+    return entry.path, place, traces.state(status)
 
 
 async def _trace_entry(core: Core, run_id: str, agent_id: str | None) -> tuple[Entry | None, str]:

@@ -91,8 +91,8 @@ class Offsets:
 
     def clean_to(self, path: Path, status: os.stat_result) -> int:
         """Return up to which byte every line was seen to be a record as it stands, in the file as it is now."""
-        end, state = self._clean.get(path, (0, ()))
-        return end if state == _state(status) else 0
+        end, seen = self._clean.get(path, (0, ()))
+        return end if seen == state(status) else 0
 
     def seen(self, path: Path, status: os.stat_result, start: int, page: Page, end: int) -> None:
         """A page from byte ``start`` to ``end`` was read after ``status`` was taken.
@@ -102,13 +102,13 @@ class Offsets:
         before = self.clean_to(path, status)
         settled = time.time_ns() - status.st_ctime_ns > _TICK_NS
         if page.verbatim and settled and start <= before and end <= status.st_size:
-            self._clean[path] = max(before, end), _state(status)
+            self._clean[path] = max(before, end), state(status)
             if len(self._clean) > _MAX_REMEMBERED:
                 self._clean.popitem(last=False)
 
 
-def _state(status: os.stat_result) -> tuple[int, ...]:
-    """What changes with the content of a file; its ctime cannot be set back."""
+def state(status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes with the content of a file; its ctime cannot be set back."""
     return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
 
 

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from . import coerce, errors, times, wire
 from .records import Record
-from .results import Trace
+from .results import Trace, decoded
 from .version import VERSION
 
 T = TypeVar("T")
@@ -190,7 +190,6 @@ def trace_page(run_id: str, agent_id: str | None, cursor: int | None, limit: int
 
 
 _page = msgspec.json.Decoder(TracePage)
-_record: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 flushed: Callable[[Result], Flushed] = msgspec.json.Decoder(Flushed).decode
 resumed: Callable[[Result], Resumed] = msgspec.json.Decoder(Resumed).decode
 recorded: Callable[[Result], Recorded] = msgspec.json.Decoder(Recorded).decode
@@ -247,7 +246,7 @@ class TraceBuilder:
             raise errors.RunNotFound(
                 f"no run {self._run_id} is in the store", errors.RUN_NOT_FOUND, {"kind": "run_not_found"}
             )
-        return map(Record, map(_record.decode, page.records))
+        return decoded(page.records)
 
     def _turn_to(self, page: TracePage) -> None:
         further = page.next_cursor is not None and page.next_cursor > (self._next or 0)

@@ -63,9 +63,7 @@ def encode_any(value: Any) -> bytes:
         encoded = encode(value)
     except Exception:  # whatever an object's own hooks raise as well
         return bend(value)
-    if not wire.may_be_too_deep(encoded) or surely_shallow((value,)) or not nests_too_deep(encoded):
-        return encoded
-    return bend(value)
+    return _bent_if_deep(value, encoded)
 
 
 def encode_each(values: Sequence[Any]) -> list[bytes]:
@@ -75,11 +73,19 @@ def encode_each(values: Sequence[Any]) -> list[bytes]:
         encoded = [encode(value) for value in values]
     except Exception:
         return [encode_any(value) for value in values]
-    # As wire.may_be_too_deep, without two calls for each.
-    brackets = [len(text) - len(text.replace(b"{", b"").replace(b"[", b"")) for text in encoded]
-    if max(brackets, default=0) > wire.MAX_DEPTH:
-        return [encode_any(value) for value in values]
-    return encoded
+    return [
+        # As wire.may_be_too_deep, without two calls for each.
+        text
+        if len(text) - len(text.replace(b"{", b"").replace(b"[", b"")) <= wire.MAX_DEPTH
+        else _bent_if_deep(value, text)
+        for value, text in zip(values, encoded, strict=True)
+    ]
+
+
+def _bent_if_deep(value: Any, encoded: bytes) -> bytes:
+    if not wire.may_be_too_deep(encoded) or surely_shallow((value,)) or not nests_too_deep(encoded):
+        return encoded
+    return bend(value)
 
 
 def nests_too_deep(encoded: bytes) -> bool:

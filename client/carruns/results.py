@@ -5,7 +5,7 @@ Records are :class:`carruns.records.Record`; this file has what goes around them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, overload
 
 from msgspec import Raw
@@ -49,6 +49,11 @@ class Event(NamedTuple):
 _record: Decoder[dict[str, Any]] = Decoder(dict[str, Any])
 
 
+def decoded(lines: Iterable[Raw]) -> Iterator[Record]:
+    """Return the records that stand on ``lines``, each decoded when it is asked for."""
+    return map(Record, map(_record.decode, lines))
+
+
 class Trace(Sequence[Record]):
     """The records of one run, in order.  Kept as the bytes that came; each is decoded when it is looked at.
 
@@ -71,12 +76,11 @@ class Trace(Sequence[Record]):
     def __getitem__(self, index: slice) -> list[Record]: ...
     def __getitem__(self, index: int | slice) -> Record | list[Record]:
         if isinstance(index, slice):
-            return [Record(_record.decode(line)) for line in self._lines[index]]
+            return list(decoded(self._lines[index]))
         return Record(_record.decode(self._lines[index]))
 
     def __iter__(self) -> Iterator[Record]:
-        decode: Callable[[Any], dict[str, Any]] = _record.decode
-        return (Record(decode(line)) for line in self._lines)
+        return decoded(self._lines)
 
     @property
     def turns(self) -> list[Record]:
