@@ -31,12 +31,17 @@ from carrunsd.tickets import Ticket
 
 log = logging.getLogger("carrunsd.appender")
 
+SMALL_WRITE_BYTES = 4 << 10  # a write of less costs mostly what any write costs
+MAX_PUT_OFF_BYTES = 2 << 20  # of input whose writes wait for more
+PUT_OFF_SECS = 0.02  # that they wait at most
+
 
 class Appender:
-    """Writes journals.  ``schedule`` takes a callback for the next turn of the loop (``loop.call_soon``).
+    """Writes journals.
 
-    ``on_lost`` is called with a run whose file never came to be, or is gone; ``on_undone`` with one that is back
-    in its last good state.
+    ``schedule`` takes a callback for the next turn of the loop (``loop.call_soon``), ``later`` one for in some
+    seconds (``loop.call_later``).  ``on_lost`` is called with a run whose file never came to be, or is
+    gone; ``on_undone`` with one that is back in its last good state.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class Appender:
         stats: Stats,
         *,
         schedule: Callable[[Callable[[], None]], object],
+        later: Callable[[float, Callable[[], None]], object],
         on_lost: Callable[[Run], None],
         on_undone: Callable[[Run], None],
         max_open_files: int,
@@ -56,6 +62,7 @@ class Appender:
         self._feed = feed
         self._stats = stats
         self._schedule = schedule
+        self._later = later
         self._on_lost = on_lost
         self._on_undone = on_undone
         self._max_open = max_open_files
@@ -63,6 +70,9 @@ class Appender:
         self._scheduled = False
         self.flush_follows = False  # set by whoever will flush in this very turn of the loop
         self._stamp = ""
+        self._awaited = False
+        self._put_off_bytes = 0
+        self._guard: Any = None
         self._open: OrderedDict[Journal, None] = OrderedDict()
 
     @property
@@ -105,15 +115,37 @@ class Appender:
             journal.durable = True
         if ticket is not None:
             journal.acks.append((ticket, result))
+            self._awaited = True
 
     def _wake(self) -> None:
         if not self._scheduled and not self.flush_follows:
             self._scheduled = True
             self._schedule(self.flush)
 
+    def flush_or_wait(self, taken: int) -> None:
+        """Flush, or put it off if that saves writes: ``taken`` bytes came from someone who sends much.
+
+        Turns to many runs in turn are a small write each, unless several to a run come together.  Nobody may be
+        waiting for them.
+        """
+        self._put_off_bytes += taken
+        enough = min(MAX_PUT_OFF_BYTES, SMALL_WRITE_BYTES * len(self._dirty))
+        if self._awaited or self._put_off_bytes >= enough:
+            self.flush()
+            return
+        self.flush_follows = False
+        self._stamp = ""
+        if self._guard is None:
+            self._guard = self._later(PUT_OFF_SECS, self._flush_at_last)
+
+    def _flush_at_last(self) -> None:
+        self._guard = None
+        self.flush()
+
     def flush(self) -> None:
         """Write everything that was put down."""
-        self._scheduled = self.flush_follows = False
+        self._scheduled = self.flush_follows = self._awaited = False
+        self._put_off_bytes = 0
         self._stamp = ""
         dirty, self._dirty = self._dirty, []
         for journal in dirty:

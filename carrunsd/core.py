@@ -65,6 +65,7 @@ class Core:
             self.feed,
             self.stats,
             schedule=loop.call_soon,
+            later=loop.call_later,
             on_lost=self._lost,
             on_undone=self._undone,
             max_open_files=_open_files_limit(),

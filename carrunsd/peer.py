@@ -143,7 +143,10 @@ class Peer:
             appender = self._core.appender
             appender.flush_follows = True
             self._take(block)
-            appender.flush()
+            if count >= LEAST_READ_BYTES and self.server.last_read is self:  # more will follow
+                appender.flush_or_wait(count)
+            else:
+                appender.flush()
         answers = bool(self._out) and not self._writing
         if answers:
             self._push()

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 from carrunsd.journal import Acks, Journal, errno_name, refuse
+from carrunsd.rounds import Job, Round
 from carrunsd.stats import Stats
 from carrunsd.store.tree import Tree
 
@@ -29,7 +29,6 @@ log = logging.getLogger("carrunsd.syncer")
 EVERYSEC_DELAY = 0.5  # seconds from the first unsynced write to the start of its sync
 RETRY_DELAY = 1.0  # seconds until a failed run is tried again by itself
 WORKERS = 16  # threads; concurrent syncs of several files share one commit of the file system's journal
-_COPY_BYTES = 1 << 20
 MAX_KEPT_BYTES = 32 << 20  # of written, unsynced data in memory; beyond it a sync starts at once
 
 
@@ -51,7 +50,7 @@ class Syncer:
         self._tree = tree
         self._stats = stats
         self._on_idle = on_idle
-        self._lanes: SimpleQueue[tuple[list[Job], _Round] | None] = SimpleQueue()
+        self._lanes: SimpleQueue[tuple[list[Job], Round] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._dirty: dict[Journal, None] = {}
         self._urgent: dict[Journal, None] = {}
@@ -115,22 +114,22 @@ class Syncer:
         if self._running or not self._urgent:
             return
         journals, self._urgent = list(self._urgent), {}
-        jobs = []
+        this_round = Round(self._tree)
+        jobs = this_round.jobs
         for journal in journals:
             self._dirty.pop(journal, None)
             if not (journal.unsynced_bytes or journal.failure or journal.entry_unsynced):
                 self._answer(journal)  # the last round has done it
                 continue
             try:
-                jobs.append(Job(journal, self._tree))
+                this_round.add(journal)
             except OSError as error:
                 if jobs and error.errno in (errno.EMFILE, errno.ENFILE):
                     self._urgent[journal] = None  # in the next round, with the descriptors of this one
                 else:
                     self._not_begun(journal, error)
         lanes = [jobs[lane::WORKERS] for lane in range(min(WORKERS, len(jobs)))]
-        self._running = len(lanes)
-        this_round = _Round(len(lanes), jobs)
+        self._running = this_round.lanes_left = len(lanes)
         for _ in range(len(lanes) - len(self._threads)):
             thread = threading.Thread(target=self._work, name="carrunsd-sync", daemon=True)
             self._threads.append(thread)
@@ -138,6 +137,7 @@ class Syncer:
         for lane in lanes:
             self._lanes.put((lane, this_round))
         if not lanes:
+            this_round.close()
             self._after_round()
 
     def _work(self) -> None:
@@ -151,6 +151,7 @@ class Syncer:
                     log.exception("run %s: a sync failed", job.journal.run.run_id)
                     job.error = OSError(errno.EIO, f"the sync failed: {type(error).__name__}")
             if this_round.one_is_done():
+                this_round.close()
                 self._loop.call_soon_threadsafe(self._done, this_round.jobs)
 
     def _done(self, jobs: list[Job]) -> None:
@@ -246,95 +247,3 @@ class Syncer:
             self._lanes.put(None)
         for thread in self._threads:
             thread.join()
-
-
-class _Round:
-    """The jobs of a round, and how many of its lanes are still at work."""
-
-    __slots__ = ("_left", "_lock", "jobs")
-
-    def __init__(self, lanes: int, jobs: list[Job]) -> None:
-        self.jobs = jobs
-        self._left = lanes
-        self._lock = threading.Lock()
-
-    def one_is_done(self) -> bool:
-        """Count a lane off; tell whether it was the last."""
-        with self._lock:
-            self._left -= 1
-            return not self._left
-
-
-class Job:
-    """One file's part in a round: what is to be synced as of its start, and how it went.
-
-    Raises ``OSError`` where the journal's file is gone.
-    """
-
-    __slots__ = (
-        "acks", "bytes", "count", "dirs", "end", "error", "fd", "journal", "offset", "rewrite", "to_close",
-    )  # fmt: skip
-
-    def __init__(self, journal: Journal, tree: Tree) -> None:
-        self.journal = journal
-        self.offset = journal.synced_bytes
-        self.end = self.offset + journal.unsynced_bytes
-        self.count = len(journal.unsynced)
-        self.bytes = sum(map(len, journal.unsynced))
-        self.error: OSError | None = None
-        self.rewrite: bytes | None = None
-        self.to_close: list[int] = []
-        if journal.failure is None and journal.file is not None:
-            self.fd = journal.file.fd  # it stays open: whoever closes the journal sees that it is syncing
-        else:
-            self.fd = tree.open_for_rewriting(journal.path, journal.file)
-            self.to_close.append(self.fd)
-        if journal.failure is not None:
-            kept = b"".join(journal.unsynced)
-            self.rewrite = kept if len(kept) == self.end - self.offset else b""
-        try:
-            self.dirs = tree.dirs_to_sync(journal.path) if journal.entry_unsynced else []
-        except OSError:
-            self._close()
-            raise
-        self.to_close += self.dirs
-        self.acks, journal.sync_acks = journal.sync_acks, []
-        journal.syncing = True
-
-    def run(self) -> None:
-        """In a thread: make it durable."""
-        try:
-            if self.rewrite:
-                self._write_anew(self.rewrite, self.offset)
-            elif self.rewrite is not None:
-                self._copy_onto_itself()
-            os.fdatasync(self.fd)
-            for fd in self.dirs:
-                os.fsync(fd)
-        except OSError as error:
-            self.error = error
-        self._close()
-
-    def _close(self) -> None:
-        for fd in self.to_close:
-            os.close(fd)
-
-    def _copy_onto_itself(self) -> None:
-        """Write anew what is not kept in memory, as it can still be read.
-
-        A page that the kernel has thrown away reads as NULs, which no record holds: then it is lost for good.
-        """
-        offset = self.offset
-        while offset < self.end:
-            data = os.pread(self.fd, min(_COPY_BYTES, self.end - offset), offset)
-            if not data or b"\0" in data:
-                raise OSError(errno.EIO, "what was not synced cannot be read back: it is lost")
-            self._write_anew(data, offset)
-            offset += len(data)
-
-    def _write_anew(self, data: bytes, offset: int) -> None:
-        """Write ``data`` again where it stands, through a descriptor that knows no earlier error."""
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self.fd, view, offset)
-            view, offset = view[written:], offset + written

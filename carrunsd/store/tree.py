@@ -15,6 +15,8 @@ from carrunsd.store.runfile import RunFile
 
 _MAX_DIRS = 256
 
+ROOT = ""  # no agent's directory is called that
+
 Path = tuple[str, str]  # the agent's directory, the run's file
 
 
@@ -110,14 +112,9 @@ class Tree:
         if here.st_size != file.size and not file.broken:
             raise layout.StoreError(errno.ESTALE, f"{path[1]!r} was changed by someone else under the daemon")
 
-    def dirs_to_sync(self, path: Path) -> list[int]:
-        """Return descriptors (the caller's to close) of the directories that a new file's entry needs synced."""
-        directory = os.dup(self.directory(path[0]))
-        try:
-            return [directory, os.dup(self._root_fd)]
-        except OSError:
-            os.close(directory)
-            raise
+    def duplicate(self, name: str) -> int:
+        """Return a descriptor (the caller's to close) of an agent's directory, or of ``ROOT``."""
+        return os.dup(self._root_fd if name == ROOT else self.directory(name))
 
     def read(self, path: Path) -> int:
         """Return a descriptor (the caller's to close) of a run file, for reading."""
