@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint setup faults bench clean
+.PHONY: demo test lint setup sync faults bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/carruns demo
@@ -14,7 +14,12 @@ test: lint
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/make_sync.py --check
 	$(BIN)/mypy
+
+# The synchronous client is made from the asynchronous one.
+sync: $(VENV)/.installed-dev
+	$(BIN)/python tools/make_sync.py
 
 setup: $(VENV)/.installed-dev
 

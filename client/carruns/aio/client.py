@@ -1,0 +1,260 @@
+"""The asynchronous client: its runs, and the questions of the wire."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from carruns import calls
+from carruns.aio_driver import AsyncDriver, Beginning
+from carruns.calls import Call, Instant
+from carruns.core import DEFAULT_SPOOL_BYTES, Core, watch_over
+from carruns.follow import RunFollower, Watcher
+from carruns.ids import uuid7
+from carruns.records import Record
+from carruns.results import Delivery, Trace
+from carruns.session import Session
+
+from .feeds import AsyncSubscription, AsyncWatch
+from .run import AsyncRun
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """The daemon's client for programs with an event loop, asyncio (uvloop too) or trio.
+
+    ``car_dir`` and ``socket`` are found as SPEC section 1 says.  ``autostart``: start a daemon if none
+    answers (``None``: unless ``CARRUNS_AUTOSTART=0``).  ``timeout``: seconds a question may take.
+    ``budget``: seconds that an outage of the daemon may cost the agent in all, over however many calls.
+    ``strict``: raise ``NotStored`` instead of spooling, ``ValueError`` instead of bending, and wait up to
+    ``timeout`` for a daemon that is there but slow.  ``durable``: ``flush`` and the end of a run wait for the
+    device.  ``spool_max_bytes`` bounds what is kept on disk while there is no daemon.
+
+    Connects when it is first used.  A context manager, but need not be one.
+    """
+
+    def __init__(
+        self,
+        car_dir: str | os.PathLike[str] | None = None,
+        socket: str | os.PathLike[str] | None = None,
+        *,
+        autostart: bool | None = None,
+        timeout: float = 10.0,
+        budget: float = 0.25,
+        strict: bool = False,
+        durable: bool = False,
+        spool_max_bytes: int = DEFAULT_SPOOL_BYTES,
+    ) -> None:
+        self._core = Core(
+            car_dir, socket, autostart_wanted=autostart, timeout=timeout, budget=budget, strict=strict,
+            durable=durable, spool_max_bytes=spool_max_bytes,
+        )  # fmt: skip
+        self._engine = self._core.engine
+        self._driver = AsyncDriver(self._engine)
+        watch_over(self, at_exit=True)
+
+    @property
+    def car_dir(self) -> str:
+        """The car directory."""
+        return str(self._core.car_dir)
+
+    @property
+    def socket(self) -> str:
+        """The path of the daemon's socket."""
+        return str(self._core.socket)
+
+    # --- recording ------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        agent: str,
+        *,
+        intent: str,
+        outcome_description: str | None = None,
+        agent_id: str | None = None,
+        parent_run_id: str | None = None,
+        session_id: str | None = None,
+        detached: bool = False,
+        metadata: Any = None,
+        run_id: str | None = None,
+    ) -> Beginning[AsyncRun]:
+        """Begin a run: ``async with client.run(...) as run``, or ``run = await client.run(...)``.
+
+        It is a run of ``agent``, whose name is its id too unless ``agent_id`` is given.
+
+        ``run_id`` makes beginning idempotent: the same id again goes on with the same run.  ``detached`` runs
+        may be without a connection for long.  Raises what the daemon says where the fault is the caller's
+        (``Conflict``, ``InvalidCall``); without a daemon the run begins in the spool.
+        """
+        details = {
+            "agent_id": agent_id, "intent": intent, "outcome_description": outcome_description,
+            "parent_run_id": parent_run_id, "session_id": session_id, "detached": detached, "metadata": metadata,
+        }  # fmt: skip
+        return self._driver.begin(partial(self._begin, agent, run_id, details))
+
+    async def _begin(self, agent: str, run_id: str | None, details: dict[str, Any]) -> AsyncRun:
+        session = self._core.new_session(agent, run_id, details)
+        await self._driver.run(self._core.desk.open_run(session))
+        return AsyncRun(self, session)
+
+    async def resume(self, run_id: str) -> AsyncRun:
+        """Go on recording a run that is in progress or ``incomplete``, under a writer name of one's own.
+
+        Raises ``RunNotFound``, ``RunTerminal`` if it has an outcome, and what a question raises.
+        """
+        writer = uuid7()
+        found = await self._ask(calls.record("runs.resume", run_id=run_id, writer=writer))
+        if found.get("status") == "completed":
+            raise calls.run_has_outcome(run_id)
+        session = Session(run_id, str(found.get("agent_id", "")), writer)
+        await self._driver.run(self._core.desk.open_run(session))
+        return AsyncRun(self, session, turns_before=int(found.get("turn_count", 0)))
+
+    async def flush(self) -> list[Delivery]:
+        """Wait for the daemon's word on all runs in progress, within the budget; spool what it does not have."""
+        with self._driver.lock:
+            sessions = list(self._core.courier.sessions.values())
+        await self._driver.run(self._core.desk.settle_all())
+        with self._driver.lock:
+            return [self._core.desk.delivery(session) for session in sessions]
+
+    async def close(self) -> None:
+        """Hand over what is not yet stored, spool the rest, close the connection.  Runs are not ended by this."""
+        try:
+            await self._driver.run(self._core.desk.settle_all())
+        finally:
+            with self._driver.lock:
+                self._core.desk.leave()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        if "_driver" in self.__dict__:  # __init__ may have raised
+            try:
+                self._core.desk.leave()
+            except Exception:
+                return  # the interpreter is half gone; the spool and the kernel have what could be saved
+
+    def _at_exit(self) -> None:
+        """Deliver before the interpreter goes, but stay usable: other exit handlers may record after this one."""
+        self._driver.blocking().run(self._core.desk.settle_all())
+
+    def _after_fork(self) -> None:
+        self._driver.renew()
+        self._core.after_fork()
+
+    # --- questions ------------------------------------------------------------------------------------------
+
+    async def _ask(self, call: Call[T], timeout: float | None = None) -> T:
+        return await self._driver.run(self._engine.query(call, timeout))
+
+    async def call(self, method: str, params: dict[str, Any] | None = None, *, timeout: float | None = None) -> Any:
+        """Ask any method of the wire and return its result.
+
+        This and every question below waits up to ``timeout`` seconds and raises ``DaemonUnavailable``,
+        ``ConnectionLost``, ``AnswerTimeout``, ``VersionMismatch``, or the daemon's error
+        (``carruns.errors``). Questions that change nothing are asked again once if the connection is lost.
+        """
+        return await self._ask(calls.call(method, params), timeout)
+
+    async def handshake(self) -> Record:
+        """Who the daemon is, what it can do and its limits."""
+        return await self._ask(calls.handshake())
+
+    async def ping(self) -> None:
+        """Return once the daemon has answered."""
+        await self._ask(calls.call("server.ping"))
+
+    async def stats(self) -> Record:
+        """The daemon's counters and gauges."""
+        return await self._ask(calls.record("server.stats"))
+
+    async def list_runs(
+        self,
+        agent_id: str | None = None,
+        status: str | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        limit: int | None = None,
+    ) -> list[Record]:
+        """Summaries of runs, newest first.  Times are RFC 3339, ``datetime`` or seconds since 1970."""
+        return await self._ask(calls.list_runs(agent_id, status, since, until, limit))
+
+    async def agents(self) -> list[Record]:
+        """The agents in the store, with how much of them there is."""
+        return await self._ask(calls.agents())
+
+    async def agent_for_run(self, run_id: str) -> str | None:
+        """The agent that a run belongs to, ``None`` if there is no such run."""
+        return await self._ask(calls.agent_for_run(run_id))
+
+    async def get_trace(self, run_id: str, agent_id: str | None = None) -> Trace | None:
+        """All records of a run, ``None`` if there is no such run.  :meth:`iter_trace` needs less memory."""
+        builder = calls.TraceBuilder(run_id, agent_id)
+        while (call := builder.next_call()) is not None:
+            builder.add(await self._ask(call))
+        return builder.trace
+
+    async def iter_trace(self, run_id: str, agent_id: str | None = None, cursor: int = 0) -> AsyncIterator[Record]:
+        """The records of a run from ``cursor`` on, a page at a time.  Raises ``RunNotFound``."""
+        builder = calls.TraceBuilder(run_id, agent_id, cursor)
+        while (call := builder.next_call()) is not None:
+            for record in builder.page(await self._ask(call)):
+                yield record
+
+    async def start(self, **params: Any) -> Record:
+        """``runs.start`` as the wire has it.  With an ``idempotency_key`` it may be asked twice."""
+        return await self._ask(calls.record("runs.start", **params))
+
+    async def record_turns(
+        self, run_id: str, turns: Sequence[dict[str, Any]], *, writer: str | None = None, seq: int | None = None,
+        durable: bool = False,
+    ) -> Record:  # fmt: skip
+        """``runs.record_turns``: 1 to 256 turns, acknowledged.  With ``writer`` and ``seq`` exactly once."""
+        return await self._ask(calls.record_turns(run_id, turns, writer, seq, durable=durable))
+
+    async def record_model_turn(self, run_id: str, **params: Any) -> Record:
+        """``runs.record_model_turn`` as the wire has it."""
+        return await self._ask(calls.record("runs.record_model_turn", run_id=run_id, **params))
+
+    async def flush_run(self, run_id: str, writer: str | None = None, *, durable: bool = False) -> Record:
+        """``runs.flush``: how far a writer of a run is stored."""
+        return await self._ask(calls.record("runs.flush", run_id=run_id, writer=writer, durable=durable or None))
+
+    async def complete(self, run_id: str, outcome: dict[str, Any]) -> Record:
+        """``runs.complete`` for any run."""
+        return await self._ask(calls.record("runs.complete", run_id=run_id, outcome=outcome))
+
+    async def abandon(self, run_id: str, reason: str | None = None) -> Record:
+        """``runs.abandon`` for any run."""
+        return await self._ask(calls.record("runs.abandon", run_id=run_id, reason=reason))
+
+    async def append(self, agent_id: str, run_id: str, records: Sequence[dict[str, Any]]) -> int:
+        """``runs.append``: records kept as they are given; returns how many."""
+        return await self._ask(calls.append(agent_id, run_id, records))
+
+    async def gc(self, *, dry_run: bool = False) -> Record:
+        """``runs.gc``: remove what retention does not keep, or say what would go."""
+        return await self._ask(calls.record("runs.gc", dry_run=dry_run or None))
+
+    async def adopt_orphans(self) -> int:
+        """``runs.adopt_orphans``: end runs that nobody works on as ``incomplete``, at once; returns how many."""
+        return await self._ask(calls.adopt_orphans())
+
+    def subscribe(self, run_id: str) -> AsyncSubscription:
+        """Follow a run: its turns so far, then its records as they come, until it ends."""
+        return AsyncSubscription(RunFollower(self._core.new_engine(), run_id))
+
+    def watch(self, agent_id: str | None = None) -> AsyncWatch:
+        """Follow the starts, turns and ends of all runs, or of one agent's; the open ones come first."""
+        return AsyncWatch(Watcher(self._core.new_engine(), agent_id))

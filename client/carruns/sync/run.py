@@ -1,0 +1,183 @@
+# Made from ../aio/run.py by tools/make_sync.py: change that, then `make sync`.
+"""One run of an agent, as the synchronous client has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from carruns import wire
+from carruns.core import PLAIN_TURN, RunBase
+from carruns.fields import TurnFields
+from carruns.link import NOWAIT
+from carruns.results import Delivery
+from carruns.session import TURN_COST, Session
+
+if TYPE_CHECKING:
+    from .client import Client
+
+_MAX_DEPTH = wire.MAX_DEPTH
+
+
+class Run(RunBase):
+    """One run of an agent: record turns, then say how it ended.
+
+    A context manager: an exception ends the run as ``failure``, nothing said as ``done``.  Safe to use from
+    any number of threads.  Nothing here raises because of the daemon, unless the client is ``strict``.
+    """
+
+    def __init__(self, client: Client, session: Session, *, turns_before: int = 0) -> None:
+        super().__init__(client._core, session, turns_before=turns_before)
+        self._client = client
+        self._driver = client._driver
+
+    def turn(self, **fields: Unpack[TurnFields]) -> None:
+        """Record one turn: encode it and hand it to the kernel, in microseconds.
+
+        When this returns, the turn reaches the daemon even if this process is killed on the next instruction;
+        with no daemon it is in the spool file.  What JSON cannot hold is bent until it fits.  ``strict``
+        clients raise ``NotStored`` or ``ValueError`` instead.
+        """
+        try:
+            turn = self._encode(fields)
+            # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.
+            if len(turn) - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH or len(turn) > PLAIN_TURN:
+                turn = self._core.checked(fields, turn)
+        except Exception:
+            turn = self._core.encoded(fields)
+        if "tool" in fields:
+            self._tool_calls += 1
+        session = self._session
+        with self._driver.lock:
+            link = session.link
+            if link is not None and not link.rest:
+                # The hot path, written out: each call saved is 5 % of it.  It is Session.take (and as safe from
+                # signal handlers, see there) and Link.push.
+                while True:
+                    seq = session.next_seq
+                    line = b'%b%d,"turns":[%b]}}\n' % (session.head, seq, turn)
+                    if session.next_seq == seq:
+                        break
+                session.next_seq = seq + 1
+                session.unacked.append(line)
+                session.cost = cost = session.cost + len(line) + TURN_COST
+                try:
+                    sent = link.send(line, NOWAIT)
+                    if sent == len(line) and cost < session.mark:
+                        return
+                    link.rest = line[sent:]
+                except BlockingIOError:
+                    link.rest = line
+                except OSError as error:
+                    self._client._engine.lose(error)
+                turn = b""
+        self._slowly(turn, seq if not turn else -1)
+
+    def _slowly(self, turn: bytes, seq: int) -> None:
+        """Get a turn somewhere that could not just be sent: one that is taken (``seq``), or one that is not."""
+        desk = self._core.desk
+        self._driver.run(desk.record(self._session, turn) if turn else desk.placed(self._session, seq))
+
+    def model_turn(
+        self,
+        assistant_text: str,
+        requested_tool_calls: Sequence[Any] = (),
+        model_id: str = "",
+        token_usage: dict[str, Any] | None = None,
+        duration_ms: float = 0,
+        turn_index: int | None = None,
+    ) -> None:
+        """Record a turn of a model: what it said, and which tools it asked for."""
+        fields = self._model_turn(
+            assistant_text, requested_tool_calls, model_id, token_usage, duration_ms, turn_index
+        )
+        self._slowly(self._core.encoded(fields), -1)
+
+    def flush(self, *, durable: bool = False) -> Delivery:
+        """Wait for the daemon's word on all turns so far, and say where they are.
+
+        ``durable`` asks that they are on the device.  Takes up to the client's ``timeout`` while the daemon
+        works, what is left of the ``budget`` if there is none.
+        """
+        return self._driver.run(self._core.desk.flush(self._session, durable=durable))
+
+    def delivery(self) -> Delivery:
+        """Say where the turns are, as far as is known now; asks nobody."""
+        with self._driver.lock:
+            return self._core.desk.delivery(self._session)
+
+    def finish(
+        self,
+        status: str,
+        summary: str = "",
+        evidence: Sequence[Any] = (),
+        metrics: dict[str, Any] | None = None,
+    ) -> Delivery:
+        """End the run with an outcome; ``turns``, ``tool_calls`` and ``duration_ms`` are measured where not given.
+
+        Raises ``ValueError`` for a status that is none.
+        """
+        return self.complete(self._outcome(status, summary, evidence, metrics))
+
+    def complete(self, outcome: dict[str, Any]) -> Delivery:
+        """End the run with an outcome as the wire has it; what was not stored by then is said in the answer."""
+        return self._finish("runs.complete", {"outcome": outcome})
+
+    def abandon(self, reason: str | None = None) -> Delivery:
+        """End the run without an outcome: it becomes ``incomplete``."""
+        return self._finish("runs.abandon", {"reason": reason})
+
+    def _finish(self, method: str, params: dict[str, Any]) -> Delivery:
+        self._ended = True
+        return self._driver.run(self._core.desk.finish(self._session, method, params))
+
+    def succeed(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``success``."""
+        return self.finish("success", summary, evidence, metrics)
+
+    def partial_success(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``partial_success``."""
+        return self.finish("partial_success", summary, evidence, metrics)
+
+    def done(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``done``: it ended, and nothing is claimed about how well."""
+        return self.finish("done", summary, evidence, metrics)
+
+    def fail(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``failure``."""
+        return self.finish("failure", summary, evidence, metrics)
+
+    def give_up(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``give_up``."""
+        return self.finish("give_up", summary, evidence, metrics)
+
+    def timeout(
+        self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None
+    ) -> Delivery:
+        """End the run as ``timeout``."""
+        return self.finish("timeout", summary, evidence, metrics)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ended:
+            return
+        with self._driver.shield(error):  # what ended the run is worth the budget
+            if self.in_creator:
+                self.finish(*self._outcome_of(error))
+            else:  # a forked child leaves the block: the run is its parent's to end
+                self.flush()
