@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -18,7 +17,7 @@ import anyio.to_thread
 
 from carruns import times
 from carruns.records import RunStatus, RunSummary
-from carrunsd import memory
+from carrunsd import descriptors, memory
 from carrunsd.appender import Appender
 from carrunsd.catalog import Catalog, Entry
 from carrunsd.config import Config
@@ -68,7 +67,7 @@ class Core:
             later=loop.call_later,
             on_lost=self._lost,
             on_undone=self._undone,
-            max_open_files=_open_files_limit(),
+            max_open_files=descriptors.most_open_files(),
         )
         self.runs: dict[str, Run] = {}
         self.by_path: dict[tuple[str, str], Run] = {}
@@ -101,7 +100,7 @@ class Core:
             return None
         if sum(max(0, self._size(entry)) for entry in entries) > SMALL_FILE_BYTES:
             return self._load_in_thread(run_id, entries)
-        return self._loaded(run_id, [(entry, self._scan(entry)) for entry in entries])
+        return self._loaded(run_id, [(entry, self.scan(entry)) for entry in entries])
 
     def _entries(self, run_id: str) -> list[Entry]:
         entries = self.catalog.find(run_id)
@@ -119,7 +118,8 @@ class Core:
         except OSError:
             return 0
 
-    def _scan(self, entry: Entry) -> reader.Scan | None:
+    def scan(self, entry: Entry) -> reader.Scan | None:
+        """Return what stands in a run's file, ``None`` if it is gone or cannot be read (the log says why)."""
         path = os.path.join(self.tree.root, entry.path[0])
         try:
             directory = layout.open_dir(path)
@@ -138,7 +138,7 @@ class Core:
             return None
 
     async def _load_in_thread(self, run_id: str, entries: list[Entry]) -> Run | None:
-        scans = [(entry, await anyio.to_thread.run_sync(self._scan, entry)) for entry in entries]
+        scans = [(entry, await anyio.to_thread.run_sync(self.scan, entry)) for entry in entries]
         return self.runs.get(run_id) or self._loaded(run_id, scans)
 
     def _loaded(self, run_id: str, scans: list[tuple[Entry, reader.Scan | None]]) -> Run | None:
@@ -146,7 +146,7 @@ class Core:
             if found is None:
                 self.catalog.forget(entry.path)
             elif found.started is not None and found.started.run_id == run_id:
-                return self._admit(entry, found)
+                return self.admit(entry, found)
         return None
 
     def find_nameless(self, path: tuple[str, str], agent_id: str, run_id: str) -> Run | None:
@@ -154,14 +154,14 @@ class Core:
         if path in self.by_path:
             return None
         entry = self.catalog.note(path)
-        found = self._scan(entry)
+        found = self.scan(entry)
         if found is None or not found.lines or found.started is not None:
             if found is None:
                 self.catalog.forget(path)
             return None
-        return self._admit(entry, found, Run(run_id, agent_id, "", ""))
+        return self.admit(entry, found, Run(run_id, agent_id, "", ""))
 
-    def _admit(self, entry: Entry, found: reader.Scan, run: Run | None = None) -> Run:
+    def admit(self, entry: Entry, found: reader.Scan, run: Run | None = None) -> Run:
         """Bring a run that was read from its file into memory."""
         start = found.started
         if run is None:
@@ -280,14 +280,15 @@ class Core:
         if run.status is not OPEN or run.owners:
             return
         if run.detached:
-            left = self.settings.detached_idle_secs - self._idle_seconds(run)
+            left = self.settings.detached_idle_secs - self.idle_seconds(run)
             if left > 0:
                 self.arm(run, left, reason)
                 return
         log.info("run %s of %s: incomplete (%s)", run.run_id, run.agent_id, reason)
         self.stop(run, reason)
 
-    def _idle_seconds(self, run: Run) -> float:
+    def idle_seconds(self, run: Run) -> float:
+        """Return the seconds since the run's file was last written to, infinity if it is gone."""
         try:
             directory = self.tree.directory(run.journal.path[0])
             changed = os.stat(run.journal.path[1], dir_fd=directory, follow_symlinks=False).st_mtime
@@ -297,7 +298,7 @@ class Core:
 
     def last_write(self, run: Run) -> float:
         """Return when the run's file was last written to, in seconds since the epoch."""
-        return time.time() - min(self._idle_seconds(run), time.time())
+        return time.time() - min(self.idle_seconds(run), time.time())
 
     def first_started(self, entry: Entry) -> Any:
         """Return the ``started`` of a file from its beginning alone, ``None`` if it is not there."""
@@ -338,48 +339,6 @@ class Core:
     def reopened(self, run: Run) -> None:
         """An incomplete run goes on."""
         self._retired.pop(run, None)
-
-    # -- orphans -------------------------------------------------------------------------------------------
-
-    async def adopt(self, entries: list[Entry], *, found_at_start: bool) -> int:
-        """End the runs in progress among ``entries`` that nobody owns; return how many were ended."""
-        adopted = 0
-        for entry in entries:
-            run = self.by_path.get(entry.path)
-            if run is None:
-                scan = await anyio.to_thread.run_sync(self._scan, entry)
-                run = self.by_path.get(entry.path)
-                if run is None and scan is not None and scan.started is not None:
-                    run = self._admit(entry, scan)
-            entry.maybe_open = False
-            if run is None or run.status is not OPEN or run.owners:
-                continue
-            if found_at_start and run.timer is not None:
-                continue  # its agent came back and went: that has a grace of its own
-            if run.detached:
-                if run.timer is None:
-                    idle = self.settings.detached_idle_secs - self._idle_seconds(run)
-                    self.arm(run, max(0.0, idle), "abandoned")
-                continue
-            self.stop(run, "daemon_restart")
-            adopted += 1
-        if adopted:
-            when = "found at start-up" if found_at_start else "asked to"
-            log.info("%d runs in progress that nobody came back for are incomplete (%s)", adopted, when)
-        return adopted
-
-    def untouched(self) -> list[Entry]:
-        """Return the entries that may be in progress and that nobody asked for since the start."""
-        return [entry for entry in self.orphans() if entry.path not in self.by_path]
-
-    def orphans(self) -> list[Entry]:
-        """Return the entries that may be in progress and are nobody's."""
-        return [
-            entry
-            for entry in self.catalog.entries()
-            if ((run := self.by_path.get(entry.path)) is None and entry.maybe_open)
-            or (run is not None and run.status is OPEN and not run.owners)
-        ]
 
     # -- summaries -----------------------------------------------------------------------------------------
 
@@ -445,17 +404,3 @@ def _whole(fd: int) -> RunSummary | None:
 
 def _nothing() -> None:
     return
-
-
-def _open_files_limit() -> int:
-    """Raise the soft limit to the hard one and return how many run files may be open at once."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else 65536
-    wanted = min(wanted, 65536)
-    if soft < wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-        except (OSError, ValueError):
-            pass
-    return max(8, soft // 4)

@@ -22,7 +22,7 @@ import anyio
 import anyio.abc
 
 from carruns import paths
-from carrunsd import __version__, config, drain, keeping, lock, server, systemd
+from carrunsd import __version__, config, drain, keeping, lock, orphans, server, systemd
 from carrunsd.core import Core
 from carrunsd.store import layout, recent
 
@@ -107,10 +107,10 @@ class Daemon:
             life = _Life(core, self._load)
             with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 serving.start()
-                orphans = core.orphans()
-                self._say_ready(core, len(orphans))
+                found = orphans.found(core)
+                self._say_ready(core, len(found))
                 tasks.start_soon(life.tell_ready)
-                tasks.start_soon(life.adopt_orphans, orphans)
+                tasks.start_soon(life.adopt_orphans, found)
                 tasks.start_soon(life.sync_recent)
                 tasks.start_soon(life.keep_house)
                 tasks.start_soon(life.drain_spool)
@@ -120,11 +120,11 @@ class Daemon:
             await self._stop(core, serving)
             tasks.cancel_scope.cancel()
 
-    def _say_ready(self, core: Core, orphans: int) -> None:
+    def _say_ready(self, core: Core, open_runs: int) -> None:
         name = self._own_socket or "the socket that systemd handed over"
         log.info("carrunsd %s, pid %d, serves %s on %s", __version__, os.getpid(), core.car_dir, name)
-        if orphans:
-            log.info("%d runs may be in progress; %d s grace", orphans, core.settings.adopt_grace_secs)
+        if open_runs:
+            log.info("%d runs may be in progress; %d s grace", open_runs, core.settings.adopt_grace_secs)
 
     async def _stop(self, core: Core, serving: server.Server) -> None:
         """Finish what was received, sync it, answer, and close."""
@@ -204,9 +204,9 @@ class _Life:
         while not systemd.notify("READY=1", f"STATUS=serving {self._core.car_dir}"):  # noqa: ASYNC110 - no event
             await anyio.sleep(_NOTIFY_PAUSE)
 
-    async def adopt_orphans(self, orphans: list[Any]) -> None:
+    async def adopt_orphans(self, found: list[Any]) -> None:
         await anyio.sleep(self._core.settings.adopt_grace_secs)
-        await self._core.adopt(orphans, found_at_start=True)
+        await orphans.adopt(self._core, found, found_at_start=True)
 
     async def sync_recent(self) -> None:
         """An earlier daemon may have been killed before it synced what it wrote."""

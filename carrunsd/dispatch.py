@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from carruns import errors
-from carrunsd import keeping, queries, recording, requests
+from carrunsd import appending, ending, keeping, queries, recording, requests, starting
 from carrunsd.core import Core
 from carrunsd.ledger import Run
+from carrunsd.refusals import RequestError
 from carrunsd.store.layout import NameConflictError
 from carrunsd.tickets import Ticket
-from carrunsd.triage import RequestError
 
 log = logging.getLogger("carrunsd.dispatch")
 
@@ -23,7 +23,7 @@ _PLAIN: dict[type, Callable[..., Any]] = {
     requests.Handshake: queries.handshake,
     requests.Ping: queries.ping,
     requests.Stats: queries.stats,
-    requests.Start: recording.start,
+    requests.Start: starting.start,
     requests.List: queries.list_runs,
     requests.Agents: queries.agents,
     requests.GetTrace: queries.get_trace,
@@ -46,10 +46,10 @@ _ON_RUN: dict[type, Callable[..., Any]] = {
     requests.LooseRecordTurns: recording.record_turns,
     requests.RecordModelTurn: recording.record_model_turn,
     requests.Flush: recording.flush,
-    requests.Complete: recording.complete,
-    requests.Abandon: recording.abandon,
-    requests.Resume: recording.resume,
-    requests.Append: recording.append,
+    requests.Complete: ending.complete,
+    requests.Abandon: ending.abandon,
+    requests.Resume: ending.resume,
+    requests.Append: appending.append,
     requests.AgentForRun: queries.agent_for_run,
     requests.Subscribe: queries.subscribe,
     requests.Unsubscribe: queries.unsubscribe,
@@ -75,7 +75,7 @@ def _call(core: Core, peer: Any, request: Any, ticket: Ticket | None, *, big: bo
         key = params.get("idempotency_key")
         found = core.find(key) if isinstance(key, str) else None
         if found is not None and not isinstance(found, Run):
-            return _after(found, lambda _: recording.start(core, peer, params, ticket))
+            return _after(found, lambda _: starting.start(core, peer, params, ticket))
     if kind in _PLAIN:
         return _PLAIN[kind](core, peer, params, ticket)
     command = _ON_RUN[kind]

@@ -21,6 +21,7 @@ from carruns.paths import SPOOL_NAME
 from carrunsd import dispatch, triage
 from carrunsd.core import Core
 from carrunsd.ledger import Run
+from carrunsd.refusals import RequestError
 from carrunsd.store import layout, reader
 from carrunsd.tickets import Outbox
 
@@ -140,7 +141,7 @@ class _Sender:
             return
         try:
             request = triage.read(line)
-        except triage.RequestError as error:
+        except RequestError as error:
             log.warning("a spooled line is passed over: %s", error)
             self.refused += 1
             return

@@ -14,10 +14,10 @@ from carruns import errors
 from carruns.records import RunStatus, RunSummary
 from carrunsd.core import Core
 from carrunsd.ledger import Run
+from carrunsd.refusals import RequestError
 from carrunsd.requests import RemoveParams
 from carrunsd.store import layout, retention
 from carrunsd.tickets import Ticket
-from carrunsd.triage import RequestError
 
 log = logging.getLogger("carrunsd.gc")
 

@@ -1,17 +1,14 @@
 """One connection: bytes in, requests carried out, answers out.
 
-Theory of operation.  The socket is read and written directly, by readiness, not through a transport: a transport
-closes on the first failed write, and then what a dead agent had still sent would be lost unread.  Here a failed
-write only ends writing; reading goes on to the end.
-
-Input pauses while a command waits for a thread, while answers are not taken and while too many wait for the disk;
-requests that were read by then wait too.  So what a connection can hold is bounded: one unfinished line, one block
-of requests, ``PAUSE_BYTES`` of answers and the one that went beyond.  ``budget`` bounds all of them together.
+Theory of operation.  The socket is read directly, by readiness (``outlet`` says why), and to the end even where
+writing has failed.  Input pauses while a command waits for a thread, while answers are not taken and while too
+many wait for the disk; requests that were read by then wait too.  So what a connection can hold is bounded: one
+unfinished line, one block of requests, ``PAUSE_BYTES`` of answers and the one that went beyond.  ``budget``
+bounds all of them together.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import select
 import socket
@@ -28,6 +25,8 @@ from carruns.wire import LineFramer, occurrences
 from carrunsd import dispatch, limits, recording, requests, triage
 from carrunsd.core import Core
 from carrunsd.ledger import Run
+from carrunsd.outlet import PAUSE_BYTES, Outlet
+from carrunsd.refusals import RequestError
 from carrunsd.store import strict
 from carrunsd.tickets import Batch, Outbox, Ticket
 
@@ -37,10 +36,6 @@ READ_BYTES = 256 << 10
 LONG_BYTES = 1 << 20  # of a block that is looked at line by line in a thread
 LEAST_READ_BYTES = 16 << 10
 SLICE_SECS = 0.004  # that a block should take at most, so that many connections have fair turns
-PAUSE_BYTES = 1 << 20  # of answers not taken: reading stops
-LARGE_BYTES = 128 << 10  # an answer from here on gets more room in the kernel than the usual 208 KiB
-ROOM_BYTES = 1 << 20  # the kernel cuts it to wmem_max
-EVENT_BYTES = 512 << 10  # of output not taken: no more events; less than PAUSE_BYTES, so they never stop reading
 SMALL_BYTES = 64 << 10
 MAX_WAITING = 4096  # answers that wait for the disk: no more requests are carried out
 MAX_BATCH_BYTES = 16 << 20  # of answers to one JSON array
@@ -52,52 +47,29 @@ _view = memoryview(_buffer)
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Peer:
+class Peer(Outlet):
     """A connected client.  ``server`` gets told when it is gone, and runs what has to be awaited."""
 
     __slots__ = (
         "__weakref__",
         "_appetite",
         "_busy",
-        "_closed",
-        "_core",
         "_eof",
         "_input_held",
         "_last_reads",
         "_left",
-        "_out",
-        "_out_bytes",
-        "_push_scheduled",
         "_reading",
-        "_roomy",
-        "_sock",
-        "_starved",
-        "_writable",
-        "_writing",
         "framer",
-        "outbox",
         "runs",
-        "server",
     )  # fmt: skip
 
     def __init__(self, core: Core, sock: socket.socket, server: Any) -> None:
-        self._core = core
-        self._sock = sock
-        self.server = server
+        super().__init__(core, sock, server)
         self.framer = LineFramer(core.settings.max_line_bytes)
-        self.outbox = Outbox(self._write)
         self.runs: set[Run] = set()
-        self._out: list[bytes | memoryview] = []
-        self._out_bytes = 0
-        self._push_scheduled = False
-        self._writing = False
-        self._roomy = False
-        self._writable = True
         self._reading = False
         self._busy = False
         self._eof = False
-        self._closed = False
-        self._starved = False
         self._last_reads: int | None = None
         self._input_held = 0
         self._appetite = READ_BYTES
@@ -242,7 +214,7 @@ class Peer:
             if line and not line.isspace():
                 try:
                     out.append(triage.read(line))
-                except triage.RequestError as error:
+                except RequestError as error:
                     out.append(error)
         return out
 
@@ -305,7 +277,7 @@ class Peer:
         if type(request) is list:
             return self._batch(request)
         queue = queue or self.outbox
-        if type(request) is triage.RequestError:
+        if type(request) is RequestError:
             if request.request_id is not UNSET:
                 queue.ticket(request.request_id).fail(request.code, request.message, request.data)
             self._core.stats.errors += 1
@@ -327,10 +299,20 @@ class Peer:
         batch.close()
 
     def _refuse_part(self, part: Any, batch: Batch) -> None:
-        request_id = part.request_id if type(part) is triage.RequestError else part.id
+        request_id = part.request_id if type(part) is RequestError else part.id
         if request_id is not UNSET:
             message = "not carried out: the answers to this batch are too large already; send it by itself"
             batch.ticket(request_id).fail(errors.TOO_LARGE, message, {"max_batch_bytes": MAX_BATCH_BYTES})
+
+    def _output_moved(self) -> None:
+        if self._out_bytes >= PAUSE_BYTES:
+            self._pause_reading()
+        elif not self._busy:
+            self._resume_reading()
+        if self._left is not None:
+            self._go_further()
+        if self._eof:
+            self._close_if_done()
 
     def _hold_up(self, left: list[Any], *, big: bool) -> None:
         """Carry out no more until answers are taken, or the disk has answered."""
@@ -371,94 +353,6 @@ class Peer:
         elif self._out_bytes < PAUSE_BYTES:
             self._resume_reading()
 
-    # -- writing -------------------------------------------------------------------------------------------
-
-    def has_room(self) -> bool:
-        """Tell whether events may be offered: not so much waits to be read already."""
-        self._starved = self._writing or self._out_bytes + self.outbox.held_bytes > EVENT_BYTES
-        return not self._starved
-
-    def offer(self, lines: bytes) -> None:
-        """Take events, and send them now, so that the feed knows what it costs."""
-        self.outbox.send(lines)
-        if self._out and not self._writing:
-            self._push()
-
-    def _write(self, data: bytes) -> None:
-        if self._writable:
-            self._out.append(data)
-            self._out_bytes += len(data)
-            if len(data) > LARGE_BYTES and not self._roomy:
-                self._roomy = True
-                with contextlib.suppress(OSError):  # it goes without, only slower
-                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM_BYTES)
-        if not self._push_scheduled and not self._writing:
-            self._push_scheduled = True
-            self._core.loop.call_soon(self._push)
-        if self._writable:
-            self.server.budget.add_output(len(data))
-
-    def _push(self) -> None:
-        """Send what there is; what the kernel does not take waits until it does."""
-        self._push_scheduled = False
-        if self._closed:
-            return
-        if not self._out:
-            self._after_writing()
-            return
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        try:
-            sent = self._sock.send(data, socket.MSG_NOSIGNAL)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            self._stop_writing()
-            return
-        # A view, since a long answer goes out in many pieces.
-        self._out = [memoryview(data)[sent:]] if sent < len(data) else []
-        self._out_bytes = len(data) - sent
-        self.server.budget.add_output(-sent)
-        self._watch_output()
-
-    def _watch_output(self) -> None:
-        if self._out and not self._writing:
-            self._writing = True
-            self._core.loop.add_writer(self._sock.fileno(), self._push)
-        elif not self._out and self._writing:
-            self._writing = False
-            self._core.loop.remove_writer(self._sock.fileno())
-        if self._starved and self.has_room():
-            self._core.feed.wake()
-        if self._out_bytes >= PAUSE_BYTES:
-            self._pause_reading()
-        elif not self._busy:
-            self._resume_reading()
-        self._after_writing()
-
-    def _after_writing(self) -> None:
-        if self._left is not None:
-            self._go_further()
-        if self._eof:
-            self._close_if_done()
-
-    def _stop_writing(self) -> None:
-        """Nobody reads answers any more.  What was sent before is still read to the end."""
-        self._writable = False
-        change, self._out, self._out_bytes = -self._out_bytes, [], 0
-        self.server.budget.add_output(change)
-        self._watch_output()
-
-    @property
-    def output_held(self) -> int:
-        """Bytes of answers and events that were not taken."""
-        return self._out_bytes
-
-    def hang_up(self) -> None:
-        """Write no more: all connections together leave too much untaken, and this one most."""
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_WR)
-        self._stop_writing()
-
     # -- the end -------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
@@ -487,16 +381,10 @@ class Peer:
         if self._closed:
             return
         self._closed = True
-        if self._out and self._writable:
-            with contextlib.suppress(OSError):
-                self._sock.send(b"".join(self._out), socket.MSG_NOSIGNAL)
+        self._close_output()
         self._pause_reading()
-        if self._writing:
-            self._core.loop.remove_writer(self._sock.fileno())
-        self._writable = False
-        self.server.budget.add_output(-self._out_bytes)
         self.server.budget.add_input(-self._input_held)
-        self._out_bytes = self._input_held = 0
+        self._input_held = 0
         self._sock.close()
         self._core.feed.leave(self)
         self._core.detach_all(self)

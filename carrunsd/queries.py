@@ -18,14 +18,14 @@ import carrunsd
 from carruns import errors, times
 from carruns.records import RunStatus, RunSummary
 from carruns.wire import MAX_TURNS_PER_BATCH, PROTOCOL_VERSION
-from carrunsd import keeping, requests, traces
+from carrunsd import keeping, orphans, requests, traces
 from carrunsd.catalog import Entry
 from carrunsd.core import SMALL_FILE_BYTES, Core
 from carrunsd.ledger import COMPLETED, OPEN, Run
+from carrunsd.refusals import RequestError, known
 from carrunsd.store import layout
 from carrunsd.store.retention import started_ns
 from carrunsd.tickets import Ticket
-from carrunsd.triage import RequestError
 
 _encode = msgspec.json.encode
 
@@ -98,7 +98,7 @@ def ping(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
 def stats(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
     """``server.stats``: counters since the start, gauges as of now."""
     report = core.stats.report()
-    report["open_runs"] = len(core.open_runs()) + len(core.untouched())
+    report["open_runs"] = len(core.open_runs()) + len(orphans.untouched(core))
     report["runs_in_memory"] = len(core.runs)
     report["queue"] = core.appender.queue
     report["unsynced_bytes"] = core.syncer.kept_bytes
@@ -301,7 +301,7 @@ async def subscribe(
     The run is subscribed to before its file is read, and the file is read up to where it was then; the events
     that come meanwhile go out behind this answer.  So no turn is missing and none comes twice.
     """
-    run = _known(run, params.run_id)
+    run = known(run, params.run_id)
     core.appender.flush()
     cursor, status = run.lines, run.status
     entry = core.catalog.note(run.journal.path)
@@ -330,12 +330,6 @@ def _turns(fd: int, cursor: int) -> tuple[traces.Page, int]:
     return traces.read_page(fd, 0, 0, max(cursor, 1), max_bytes=1 << 62, kind="turn")
 
 
-def _known(run: Run | None, run_id: str) -> Run:
-    if run is None:
-        raise RequestError(errors.RUN_NOT_FOUND, f"there is no run {run_id[:80]!r}")
-    return run
-
-
 def unsubscribe(core: Core, peer: Any, run: Run | None, params: requests.RunParams, ticket: Ticket | None) -> None:
     """``runs.unsubscribe``."""
     removed = run is not None and core.feed.unsubscribe(peer, run)
@@ -353,7 +347,7 @@ async def watch(core: Core, peer: Any, params: requests.WatchParams | None, tick
         )
     core.feed.watch(peer, agent_id)
     found = [summary for run in core.open_runs() if (summary := core.summary(run)) is not None]
-    found += [summary for _, summary in await core.summaries(core.untouched())]
+    found += [summary for _, summary in await core.summaries(orphans.untouched(core))]
     open_runs = {run.run_id: run for run in found if run.status is RunStatus.IN_PROGRESS}
     runs = [run for run in open_runs.values() if agent_id in (None, run.agent_id)]
     agent = {} if agent_id is None else {"agent_id": agent_id}
@@ -384,6 +378,6 @@ async def gc(core: Core, peer: Any, params: requests.GcParams | None, ticket: Ti
 async def adopt_orphans(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
     """``runs.adopt_orphans``: end runs in progress that are nobody's, at once."""
     core.catalog.refresh()
-    adopted = await core.adopt(core.orphans(), found_at_start=False)
+    adopted = await orphans.adopt(core, orphans.found(core), found_at_start=False)
     core.appender.flush()
     _answer(ticket, {"adopted": adopted})

@@ -16,31 +16,10 @@ from msgspec import UNSET
 from carruns import errors, wire
 from carruns.records import TURN_FIELDS, Turn
 from carrunsd import requests
+from carrunsd.refusals import RequestError
 from carrunsd.store import strict
 
 _LOOSE_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class RequestError(Exception):
-    """A request that cannot be carried out: ``code``, a message that says what to do, and ``data``."""
-
-    def __init__(self, code: int, message: str, request_id: Any = UNSET, **data: Any) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.request_id = request_id if _can_be_sent(request_id) else None
-        self.data = {"kind": errors.KINDS[code], **data}
-
-
-def _can_be_sent(request_id: Any) -> bool:
-    """An id with a lone surrogate, which JSON can hold as an escape, cannot be answered with."""
-    if type(request_id) is not str:
-        return True
-    try:
-        request_id.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def read(line: bytes) -> Any:

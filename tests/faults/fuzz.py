@@ -20,6 +20,7 @@ import msgspec
 
 from carruns.wire import LineFramer
 from carrunsd import traces, triage
+from carrunsd.refusals import RequestError
 from carrunsd.store import doctor, reader, repair
 from carrunsd.store.runfile import RunFile
 from tests.support import Daemon, Wire, short_directory, strict
@@ -260,7 +261,7 @@ def _read(line: bytes) -> None:
         return
     try:
         found = triage.read(line)
-    except triage.RequestError as error:
+    except RequestError as error:
         fault = error.message
     else:
         fault = "" if found is not None else "nothing at all"

@@ -9,11 +9,12 @@ import pytest
 from msgspec import UNSET
 
 from carrunsd import requests, triage
+from carrunsd.refusals import RequestError
 from tests.support import nested
 
 
-def fault(line: bytes) -> triage.RequestError:
-    with pytest.raises(triage.RequestError) as caught:
+def fault(line: bytes) -> RequestError:
+    with pytest.raises(RequestError) as caught:
         triage.read(line)
     return caught.value
 
