@@ -36,6 +36,7 @@ READ_BYTES = 256 << 10
 LONG_BYTES = 1 << 20  # of a block that is looked at line by line in a thread
 LEAST_READ_BYTES = 16 << 10
 SLICE_SECS = 0.004  # that a block should take at most, so that many connections have fair turns
+ALONE_SECS = 0.05  # without another's request: writes may be put off
 SMALL_BYTES = 64 << 10
 MAX_WAITING = 4096  # answers that wait for the disk: no more requests are carried out
 MAX_BATCH_BYTES = 16 << 20  # of answers to one JSON array
@@ -115,7 +116,8 @@ class Peer(Outlet):
             appender = self._core.appender
             appender.flush_follows = True
             self._take(block)
-            if count >= LEAST_READ_BYTES and self.server.last_read is self:  # more will follow
+            alone = self.server.last_read is self and began - self.server.shared_at > ALONE_SECS
+            if count >= LEAST_READ_BYTES and alone:  # more will follow
                 appender.flush_or_wait(count)
             else:
                 appender.flush()
@@ -131,7 +133,9 @@ class Peer(Outlet):
     def _adjust(self, took: float, count: int) -> None:
         """Read less at a time where others want to be read too and the last block took long; more where not."""
         server = self.server
-        alone, server.last_read = server.last_read is self, self
+        alone = server.last_read is self
+        if not alone:
+            server.last_read, server.shared_at = self, monotonic()
         if took > SLICE_SECS and not alone:
             self._appetite = max(LEAST_READ_BYTES, self._appetite >> 1)
         elif count == self._appetite < READ_BYTES and (alone or took < SLICE_SECS / 4):

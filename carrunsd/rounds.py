@@ -16,14 +16,15 @@ _COPY_BYTES = 1 << 20
 
 
 class Round:
-    """The jobs of a round, their directories, and how many of its lanes are still at work."""
+    """The jobs of a round, their directories, how many lanes are still at work, and the time of all together."""
 
-    __slots__ = ("_dirs", "_lock", "jobs", "lanes_left", "tree")
+    __slots__ = ("_dirs", "_lock", "jobs", "lanes_left", "seconds", "tree")
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.jobs: list[Job] = []
         self.lanes_left = 0
+        self.seconds = 0.0
         self._lock = threading.Lock()
         self._dirs: dict[str, Directory] = {}
 
@@ -38,9 +39,10 @@ class Round:
                 self._dirs[key] = Directory(self.tree.duplicate(key))
         return self._dirs[name], self._dirs[ROOT]
 
-    def one_is_done(self) -> bool:
-        """Count a lane off; tell whether it was the last."""
+    def one_is_done(self, seconds: float) -> bool:
+        """Count a lane off, which took so long; tell whether it was the last."""
         with self._lock:
+            self.seconds += seconds
             self.lanes_left -= 1
             return not self.lanes_left
 

@@ -122,6 +122,7 @@ class Server:
         self.peers: set[Peer] = set()
         self.budget = Budget(self.peers, core.settings.max_line_bytes, core.loop.call_soon)
         self.last_read: Peer | None = None
+        self.shared_at = 0.0  # when it was last another one than before
         self.lookout = Lookout(core.loop.call_soon)
         self._listener = listener
         self._listening = False

@@ -41,6 +41,21 @@ def flood(path: str, run_id: str) -> None:
         sock.sendall(block)
 
 
+def scatter(path: str, run_id: str) -> None:
+    """Turns to a thousand runs in turn, as fast as the socket takes them."""
+    sock = connect(path)
+    ids = [f"{run_id}-{number}" for number in range(1000)]
+    with sock.makefile("rb") as answers:
+        for number, one in enumerate(ids):
+            sock.sendall(line("runs.start", number, agent_id="many", intent="one of many", idempotency_key=one))
+        for _ in ids:
+            answers.readline()
+    block = b"".join(line("runs.record_turns", run_id=one, turns=[{"prompt": "x" * 100}]) for one in ids)
+    at_it()
+    while True:
+        sock.sendall(block)
+
+
 def flood_and_ask(path: str, run_id: str) -> None:
     """Turns that want answers, which are thrown away."""
     sock = connect(path)
@@ -144,7 +159,7 @@ def vanishing(path: str, run_id: str) -> None:
 KINDS: dict[str, Callable[[str, str], None]] = {
     function.__name__: function
     for function in (
-        flood, flood_and_ask, never_reads, batches, subscribers, unfinished, connections, slow, vanishing,
+        flood, scatter, flood_and_ask, never_reads, batches, subscribers, unfinished, connections, slow, vanishing,
     )
 }  # fmt: skip
 
