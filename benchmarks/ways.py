@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import carruns
+from benchmarks.rawwire import RawWire
 from benchmarks.servers import Server
 from benchmarks.turns import Turn, encode
+from carruns import wire
 
 PAGE_CACHE = "in the page cache"
 SYNCED = "on the device"
@@ -205,6 +207,41 @@ class Library:
 
     def close(self) -> None:
         self.client.close()
+
+
+class Bare:
+    """One encode and one send of a numbered turn, and nothing else: what any client of this wire must do."""
+
+    name = "encode and one send, nothing else"
+    ack = KERNEL
+
+    def __init__(self, server: Server) -> None:
+        self.wire = RawWire(server.socket)
+        self.pid = server.pid
+
+    def begin(self) -> None:
+        self.run_id = self.wire.start()
+        self.head = wire.turn_head(self.run_id, "w")
+        self.seq = 0
+        self.send = self.wire.sock.send
+
+    def turn(self, turn: Turn) -> None:
+        self.send(b'%b%d,"turns":[%b]}}\n' % (self.head, self.seq, encode(turn)))
+        self.seq += 1
+
+    def many(self, turns: list[Turn]) -> None:
+        for turn in turns:
+            self.turn(turn)
+
+    def flush(self) -> None:
+        self.wire.stream((), self.run_id, "w", self.seq - 1)
+
+    def end(self) -> None:
+        self.wire.end(self.run_id)
+        self.wire.call("runs.gc")
+
+    def close(self) -> None:
+        self.wire.close()
 
 
 class Acknowledged(Library):

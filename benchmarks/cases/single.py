@@ -109,6 +109,7 @@ def _calls(bench: Bench, result: Result, count: int) -> None:
     data = batch("400 B")
     own: list[Way] = [
         Library(bench.daemon), ways.Seed(bench.place("files")), ways.Flock(bench.place("files")),
+        ways.Bare(bench.daemon),
     ]  # fmt: skip
     samples = measure.interleave({way.name: _timed(way, data, count) for way in own}, bench.rounds)
     for way in own:
