@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,211 +22,10 @@ from carrunsd import traces, triage
 from carrunsd.refusals import RequestError
 from carrunsd.store import doctor, reader, repair
 from carrunsd.store.runfile import RunFile
+from tests.faults.grammar import HUGE, KEYS, TEXTS, Maker
 from tests.support import Daemon, Wire, short_directory, strict
 
 Json = dict[str, Any]
-
-_METHODS = (
-    "server.handshake",
-    "server.ping",
-    "server.stats",
-    "runs.start",
-    "runs.record_turns",
-    "runs.record_turns",
-    "runs.record_turns",
-    "runs.record_model_turn",
-    "runs.flush",
-    "runs.complete",
-    "runs.abandon",
-    "runs.resume",
-    "runs.append",
-    "runs.list",
-    "runs.agents",
-    "runs.get_trace",
-    "runs.agent_for_run",
-    "runs.subscribe",
-    "runs.unsubscribe",
-    "runs.watch",
-    "runs.unwatch",
-    "runs.gc",
-    "runs.remove",
-    "runs.restore",
-    "no.such",
-)
-_KEYS = (
-    "run_id",
-    "agent_id",
-    "agent_name",
-    "intent",
-    "turns",
-    "writer",
-    "seq",
-    "durable",
-    "outcome",
-    "records",
-    "cursor",
-    "limit",
-    "status",
-    "since",
-    "until",
-    "reason",
-    "idempotency_key",
-    "started_at",
-    "metadata",
-    "dry_run",
-    "x_unknown",
-    "assistant_text",
-    "requested_tool_calls",
-    "model_id",
-    "token_usage",
-    "duration_ms",
-    "detached",
-    "record",
-    "index",
-    "prompt",
-    "tool",
-    "parameters",
-    "output",
-    "termination",
-    "kind",
-)
-_TEXTS = (
-    "",
-    "a",
-    "run-1",
-    "run-2",
-    "agent",
-    "..",
-    "/",
-    "a/b",
-    "x" * 300,
-    "\u0000",
-    "\u2028",
-    "\U0001f600",
-    "success",
-    "done",
-    "2026-11-22T00:00:00Z",
-    "9999-12-31T23:59:59-10:00",
-    "2026-11-22",
-    "in_progress",
-    "y" * 70_000,
-)
-_NUMBERS = (0, 1, -1, 2, 255, 256, 2**31, 2**53, 2**63, 2**64, -(2**63) - 1, 0.5, 1e308, -0.0)
-#: What JSON texts are bent with: things that some reader somewhere takes and another does not.
-_ODD = (
-    b"\xff",
-    b"\xc3",
-    b"\xed\xa0\x80",
-    b"\\ud800",
-    b"\\udc00\\ud800",
-    b"1e999",
-    b"NaN",
-    b"-Infinity",
-    b"\0",
-    b"\xef\xbb\xbf",
-    b'"a":1,"a":2,',
-    b"[" * 200,
-    b"{",
-    b"}",
-    b'"',
-    b"\\",
-    b"\r",
-    b"\t",
-    b",",
-    b"\xe2\x80\xa8",
-    b"9" * 400,
-    b"0001",
-    b"//",
-)
-
-_HUGE = re.compile(rb"[0-9][eE][+]?[0-9]{3}|[0-9]{300}")
-
-
-class Maker:
-    """Makes cases from a seed."""
-
-    def __init__(self, seed: str) -> None:
-        self.dice = random.Random(seed)
-
-    def value(self, depth: int = 0) -> Any:
-        dice = self.dice
-        kind = dice.randrange(9 if depth < 4 else 6)
-        if kind < 2:
-            return dice.choice(_TEXTS[:-1] if dice.random() < 0.99 else _TEXTS)
-        if kind < 4:
-            return dice.choice(_NUMBERS)
-        if kind < 6:
-            return dice.choice((None, True, False))
-        if kind == 6:
-            return [self.value(depth + 1) for _ in range(dice.randrange(4))]
-        return {dice.choice(_KEYS): self.value(depth + 1) for _ in range(dice.randrange(5))}
-
-    def params(self, method: str) -> Any:
-        dice = self.dice
-        if dice.random() < 0.05:
-            return self.value()
-        params: Json = {"run_id": f"run-{dice.randrange(6)}", "agent_id": f"agent-{dice.randrange(3)}"}
-        if method == "runs.start":
-            params = {"intent": "i", "agent_id": params["agent_id"], "idempotency_key": params["run_id"]}
-        elif method == "runs.record_turns":
-            params["turns"] = [self.turn() for _ in range(dice.choice((1, 1, 1, 3, 0)))]
-            if dice.random() < 0.4:
-                params |= {"writer": f"w{dice.randrange(2)}", "seq": dice.randrange(4)}
-        elif method == "runs.complete":
-            params["outcome"] = {"status": dice.choice(("success", "done", "bad")), "summary": "s"}
-        elif method == "runs.append":
-            params["records"] = [{"record": "turn", "index": dice.randrange(9), "prompt": "p"}]
-        for _ in range(dice.choice((0, 0, 0, 1, 2))):
-            params[dice.choice(_KEYS)] = self.value()
-        return params
-
-    def turn(self) -> Any:
-        if self.dice.random() < 0.1:
-            return self.value()
-        keys = ("prompt", "tool", "parameters", "output", "error", "x_unknown", "usage", "index", "started_at")
-        return {self.dice.choice(keys): self.value() for _ in range(self.dice.randrange(4))}
-
-    def request(self) -> tuple[Json, bool]:
-        """Return a request, and whether an answer is due."""
-        method = self.dice.choice(_METHODS)
-        message: Json = {"method": method, "params": self.params(method)}
-        if self.dice.random() < 0.7:
-            message["id"] = self.dice.choice((1, "one", 2**40, 7))
-        if self.dice.random() < 0.5:
-            message["jsonrpc"] = "2.0"
-        return message, "id" in message
-
-    def line(self) -> bytes:
-        """Return one line of the wire without its end: good, bent, or a batch."""
-        dice = self.dice
-        if dice.random() < 0.06:
-            whole: Any = [self.request()[0] for _ in range(dice.randrange(4))]
-        else:
-            whole = self.request()[0]
-        text = json.dumps(whole, ensure_ascii=dice.random() < 0.5).encode("utf-8", "surrogatepass")
-        return self.bent(text) if dice.random() < 0.45 else text
-
-    def bent(self, text: bytes) -> bytes:
-        dice = self.dice
-        for _ in range(dice.choice((1, 1, 2, 5))):
-            at = dice.randrange(len(text) + 1)
-            how = dice.randrange(6)
-            if how == 0:
-                text = text[:at] + dice.choice(_ODD) + text[at:]
-            elif how == 1:
-                text = text[:at] + text[at + dice.randrange(1, 9) :]
-            elif how == 2:
-                text = text[:at]
-            elif how == 3 and text:
-                at = min(at, len(text) - 1)
-                text = text[:at] + bytes([text[at] ^ (1 << dice.randrange(8))]) + text[at + 1 :]
-            elif how == 4:
-                other = dice.randrange(len(text) + 1)
-                text = text[:at] + text[min(at, other) : max(at, other)] + text[at:]
-            else:
-                text += dice.choice((b" ", b"{}", b"]", b"\0\0", b"#"))
-        return text.replace(b"\n", b" ")
-
 
 # -- the wire, in process ----------------------------------------------------------------------------------
 
@@ -396,7 +194,7 @@ def _file(maker: Maker) -> tuple[bytes, list[bytes]]:
 def _record(maker: Maker, number: int) -> Json:
     dice = maker.dice
     kind = dice.choice(("turn", "turn", "turn", "started", "ended", "note"))
-    record: Json = {"record": kind, "index": number, "prompt": dice.choice(_TEXTS[:-1]), "parameters": None}
+    record: Json = {"record": kind, "index": number, "prompt": dice.choice(TEXTS[:-1]), "parameters": None}
     if kind == "started":
         record |= {"run_id": "r", "agent_id": "a", "intent": "i", "started_at": "2026-11-22T00:00:00Z"}
     elif kind == "ended":
@@ -405,7 +203,7 @@ def _record(maker: Maker, number: int) -> Json:
         )
         record["ended_at"] = "2026-11-22T00:00:00Z"
     if dice.random() < 0.2:
-        record[dice.choice(_KEYS[:-3])] = maker.value() if kind != "started" else "x"
+        record[dice.choice(KEYS[:-3])] = maker.value() if kind != "started" else "x"
         record["record"] = kind
     return record
 
@@ -419,12 +217,12 @@ def _read_in_all_ways(path: Path, data: bytes, good: list[bytes]) -> None:
         reader.glance(fd)
         scan.summary()
         lines = _paged(fd)
-    assert lines == records or _HUGE.search(data), data
+    assert lines == records or HUGE.search(data), data
     kept = [json.dumps(record, sort_keys=True) for record in records]
     for text in good:
         assert json.dumps(json.loads(text), sort_keys=True) in kept, f"hidden: {text[:500]!r} in {data[:2000]!r}"
     assert len(records) >= len(good)
-    if _HUGE.search(data):  # only a look at each line by itself finds these; the daemon writes none
+    if HUGE.search(data):  # only a look at each line by itself finds these; the daemon writes none
         return
     assert scan.turn_count == sum(record["record"] == "turn" for record in records), data
     assert scan.skipped == skipped, (scan.skipped, skipped, data)
