@@ -2,9 +2,11 @@
 
 Theory of operation.  Commands change a run and leave records and answers in its :class:`Journal`.  The
 connection flushes behind each block that it has read, so all requests of a block become one write a run; what
-comes of a timer is flushed in the next turn of the loop.  A flush answers at once or, by policy, hands the
-answers to the :class:`~carrunsd.syncer.Syncer`, which answers once the data is on the device.  A write that
-fails is cut back, its run goes back to its last good state, and everyone who waited is told the errno.
+comes of a timer is flushed in the next turn of the loop.  Where one connection alone sends much to many runs and
+waits for nothing, the flush is put off for ``PUT_OFF_SECS`` at most, so that several blocks become one write a
+run.  A flush answers at once or, by policy, hands the answers to the :class:`~carrunsd.syncer.Syncer`, which
+answers once the data is on the device.  A write that fails is cut back, its run goes back to its last good state,
+and everyone who waited is told the errno.
 """
 
 from __future__ import annotations
@@ -70,8 +72,7 @@ class Appender:
         self._scheduled = False
         self.flush_follows = False  # set by whoever will flush in this very turn of the loop
         self._stamp = ""
-        self._awaited = False
-        self._put_off_bytes = 0
+        self.put_off_bytes = 0  # of input whose writes are put off
         self._guard: Any = None
         self._open: OrderedDict[Journal, None] = OrderedDict()
 
@@ -115,22 +116,20 @@ class Appender:
             journal.durable = True
         if ticket is not None:
             journal.acks.append((ticket, result))
-            self._awaited = True
 
     def _wake(self) -> None:
         if not self._scheduled and not self.flush_follows:
             self._scheduled = True
             self._schedule(self.flush)
 
-    def flush_or_wait(self, taken: int) -> None:
-        """Flush, or put it off if that saves writes: ``taken`` bytes came from someone who sends much.
+    def flush_or_wait(self, size: int) -> None:
+        """Flush, or put it off if that saves writes: ``size`` bytes came from someone who sends much.
 
         Turns to many runs in turn are a small write each, unless several to a run come together.  Nobody may be
-        waiting for them.
+        waiting for them, and whoever comes next must flush first: nobody is to see less than was carried out.
         """
-        self._put_off_bytes += taken
-        enough = min(MAX_PUT_OFF_BYTES, SMALL_WRITE_BYTES * len(self._dirty))
-        if self._awaited or self._put_off_bytes >= enough:
+        self.put_off_bytes += size
+        if self.put_off_bytes >= min(MAX_PUT_OFF_BYTES, SMALL_WRITE_BYTES * len(self._dirty)):
             self.flush()
             return
         self.flush_follows = False
@@ -144,8 +143,8 @@ class Appender:
 
     def flush(self) -> None:
         """Write everything that was put down."""
-        self._scheduled = self.flush_follows = self._awaited = False
-        self._put_off_bytes = 0
+        self._scheduled = self.flush_follows = False
+        self.put_off_bytes = 0
         self._stamp = ""
         dirty, self._dirty = self._dirty, []
         for journal in dirty:

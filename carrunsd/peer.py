@@ -113,12 +113,15 @@ class Peer(Outlet):
             change, self._input_held = framer.held - self._input_held, framer.held
             self.server.budget.add_input(change)
         if block:
-            appender = self._core.appender
+            server, appender = self.server, self._core.appender
+            if appender.put_off_bytes and server.last_reader is not self:
+                appender.flush()
             appender.flush_follows = True
             self._take(block)
-            alone = self.server.last_read is self and began - self.server.shared_at > ALONE_SECS
-            if count >= LEAST_READ_BYTES and alone:  # more will follow
-                appender.flush_or_wait(count)
+            alone = server.last_reader is self and began - server.switched_at > ALONE_SECS
+            asks = self.outbox.waiting or self._out
+            if count >= LEAST_READ_BYTES and alone and not asks:  # more will follow
+                appender.flush_or_wait(len(block))
             else:
                 appender.flush()
         answers = bool(self._out) and not self._writing
@@ -133,9 +136,9 @@ class Peer(Outlet):
     def _adjust(self, took: float, count: int) -> None:
         """Read less at a time where others want to be read too and the last block took long; more where not."""
         server = self.server
-        alone = server.last_read is self
+        alone = server.last_reader is self
         if not alone:
-            server.last_read, server.shared_at = self, monotonic()
+            server.last_reader, server.switched_at = self, monotonic()
         if took > SLICE_SECS and not alone:
             self._appetite = max(LEAST_READ_BYTES, self._appetite >> 1)
         elif count == self._appetite < READ_BYTES and (alone or took < SLICE_SECS / 4):

@@ -97,6 +97,7 @@ def ping(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
 
 def stats(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
     """``server.stats``: counters since the start, gauges as of now."""
+    core.appender.flush()
     report = core.stats.report()
     report["open_runs"] = len(core.open_runs()) + len(orphans.untouched(core))
     report["runs_in_memory"] = len(core.runs)

@@ -1,13 +1,16 @@
-"""A round of syncs: the files in it, the directories of those that are new, and how each went.
+"""Rounds of syncs: the files in one, the directories of those that are new, and how each went.
 
-When there is a round, and what becomes of what it found, is decided in ``syncer``.
+When there is a round, who takes part, and what becomes of what it found, is decided in ``syncer``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import os
 import threading
+from collections import deque
 
 from carrunsd.journal import Journal
 from carrunsd.store.tree import ROOT, Tree
@@ -15,41 +18,71 @@ from carrunsd.store.tree import ROOT, Tree
 _COPY_BYTES = 1 << 20
 
 
+class Track:
+    """What is to be synced for one reason.  It has one round at a time."""
+
+    __slots__ = ("journals", "round")
+
+    def __init__(self) -> None:
+        self.journals: dict[Journal, None] = {}
+        self.round: Round | None = None
+
+    def choose(self, most: int | None) -> list[Journal]:
+        """Take out the first ``most``; those that a round of another track has come after it."""
+        free = (journal for journal in self.journals if not journal.syncing)
+        chosen = list(itertools.islice(free, most))
+        for journal in chosen:
+            del self.journals[journal]
+        return chosen
+
+
 class Round:
-    """The jobs of a round, their directories, how many lanes are still at work, and the time of all together."""
+    """The jobs of a round, and their directories.  Threads take the jobs, and may join while it runs."""
 
-    __slots__ = ("_dirs", "_lock", "jobs", "lanes_left", "seconds", "tree")
+    __slots__ = ("_dirs", "_left", "_lock", "_waiting", "jobs", "threads", "track", "tree")
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, track: Track) -> None:
         self.tree = tree
+        self.track = track
         self.jobs: list[Job] = []
-        self.lanes_left = 0
-        self.seconds = 0.0
+        self.threads = 0  # that were asked to take part
+        self._waiting: deque[Job] = deque()
+        self._left = 0
         self._lock = threading.Lock()
         self._dirs: dict[str, Directory] = {}
 
     def add(self, journal: Journal) -> None:
         """Let the journal's file be synced in this round.  Raises ``OSError`` where it cannot be opened."""
-        self.jobs.append(Job(journal, self))
+        job = Job(journal, self)
+        self.jobs.append(job)
+        self._waiting.append(job)
+        self._left += 1
 
     def directories(self, name: str) -> tuple[Directory, Directory]:
         """Return the directories that the entry of a new file in ``name`` needs synced.  Raises ``OSError``."""
         for key in (name, ROOT):
             if key not in self._dirs:
-                self._dirs[key] = Directory(self.tree.duplicate(key))
+                self._dirs[key] = Directory(self.tree.open_again(key))
         return self._dirs[name], self._dirs[ROOT]
 
-    def one_is_done(self, seconds: float) -> bool:
-        """Count a lane off, which took so long; tell whether it was the last."""
+    def take(self) -> Job | None:
+        """In a thread: return a job that nobody has taken."""
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def one_is_done(self) -> bool:
+        """In a thread: count a job off; tell whether it was the last."""
         with self._lock:
-            self.seconds += seconds
-            self.lanes_left -= 1
-            return not self.lanes_left
+            self._left -= 1
+            return not self._left
 
     def close(self) -> None:
-        """Close the directories: every lane is done."""
+        """Close the directories: every job is done."""
         for directory in self._dirs.values():
-            os.close(directory.fd)
+            with contextlib.suppress(OSError):  # an error to sync was told by the sync
+                os.close(directory.fd)
 
 
 class Directory:
@@ -61,7 +94,7 @@ class Directory:
         self.fd = fd
         self._lock = threading.Lock()
         self._tried = False
-        self._error: OSError | None = None
+        self._error: OSError | None = OSError(errno.EIO, "the directory could not be synced")
 
     def sync(self) -> None:
         """Sync it, or wait for whoever does.  Raises ``OSError``, to everyone, if that failed."""
@@ -70,6 +103,7 @@ class Directory:
                 self._tried = True
                 try:
                     os.fsync(self.fd)
+                    self._error = None
                 except OSError as error:
                     self._error = error
         if self._error is not None:

@@ -121,8 +121,8 @@ class Server:
         self.spawn = spawn
         self.peers: set[Peer] = set()
         self.budget = Budget(self.peers, core.settings.max_line_bytes, core.loop.call_soon)
-        self.last_read: Peer | None = None
-        self.shared_at = 0.0  # when it was last another one than before
+        self.last_reader: Peer | None = None
+        self.switched_at = 0.0  # when it was last another one than before, seconds of the monotonic clock
         self.lookout = Lookout(core.loop.call_soon)
         self._listener = listener
         self._listening = False

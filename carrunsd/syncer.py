@@ -1,10 +1,10 @@
 """Syncing: when, of what, and what a failed sync means.
 
-Theory of operation.  Syncs go in rounds, in a few threads; whoever comes while one runs is in the next, so writes
-that arrive together share one sync.  There are two tracks, each with one round at a time: what somebody waits
-for, with all threads; and what is due, in small rounds with few, so that it holds nobody up.  Under ``everysec``
-a file is due half a second after its first unsynced write, so that no more than a second of turns is ever at
-stake; ``always`` and ``durable`` wait, and are answered when the round is over.
+Theory of operation.  Syncs go in rounds, in threads; whoever comes while one runs is in the next, so writes that
+arrive together share one sync.  There are two tracks, each with one round at a time.  What somebody waits for is
+synced at once, by all threads.  What is due, half a second after its first unsynced write, goes in small rounds
+by few threads, since each sync that ends takes the interpreter's lock from the loop for a moment; what is left of
+it after ``CALM_SECS`` goes by all threads, so that under ``everysec`` no more than a second is ever at stake.
 
 A failed sync is never repeated as if nothing had happened: the kernel marks the pages clean and the next sync
 says "ok" (the PostgreSQL "fsyncgate" of 2018).  Whoever waited gets the error; the run refuses writes until
@@ -14,28 +14,24 @@ what was written since the last good sync is written anew, through a new descrip
 from __future__ import annotations
 
 import errno
-import itertools
 import logging
-import math
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from time import monotonic
 from typing import Any, Protocol
 
 from carrunsd.journal import Acks, Journal, errno_name, refuse
-from carrunsd.rounds import Job, Round
+from carrunsd.rounds import Job, Round, Track
 from carrunsd.stats import Stats
 from carrunsd.store.tree import Tree
 
 log = logging.getLogger("carrunsd.syncer")
 
-EVERYSEC_DELAY = 0.5  # seconds from the first unsynced write to the start of its sync
-RETRY_DELAY = 1.0  # seconds until a failed run is tried again by itself
+EVERYSEC_DELAY = 0.5  # seconds from the first unsynced write, or a failure, to a sync
 WORKERS = 16  # threads; concurrent syncs of several files share one commit of the file system's journal
-LEAST_WORKERS = 2
+FEW_WORKERS = 2
 AT_ONCE = 64  # files of a round that nobody waits for
-CATCH_UP_SECS = 0.2  # that rounds which nobody waits for should take together; with the delay, less than a second
+CALM_SECS = 0.1  # that such rounds may go on
 MAX_KEPT_BYTES = 32 << 20  # of written, unsynced data in memory; beyond it a sync starts at once
 
 
@@ -44,24 +40,6 @@ class Loop(Protocol):
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Any: ...
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> Any: ...
-
-
-class _Track:
-    """What is to be synced for one reason, and how many threads are at its round."""
-
-    __slots__ = ("journals", "running")
-
-    def __init__(self) -> None:
-        self.journals: dict[Journal, None] = {}
-        self.running = 0
-
-    def choose(self, most: int | None) -> list[Journal]:
-        """Take out the first ``most``; those that a round of the other track has come after it."""
-        free = (journal for journal in self.journals if not journal.syncing)
-        chosen = list(itertools.islice(free, most))
-        for journal in chosen:
-            del self.journals[journal]
-        return chosen
 
 
 class Syncer:
@@ -75,14 +53,15 @@ class Syncer:
         self._tree = tree
         self._stats = stats
         self._on_idle = on_idle
-        self._lanes: SimpleQueue[tuple[list[Job], Round, _Track] | None] = SimpleQueue()
+        self._rounds: SimpleQueue[Round | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._dirty: dict[Journal, None] = {}
-        self._awaited = _Track()
-        self._due = _Track()
+        self._awaited = Track()
+        self._due = Track()
+        self._hurried = False
+        self._calm: Any = None  # the timer that ends it
         self.kept_bytes = 0
         self._timer: Any = None
-        self._pace = 0.001  # seconds that a sync took in the last round
         self._idle_callbacks: list[Callable[[], None]] = []
 
     # -- what the appender says ----------------------------------------------------------------------------
@@ -90,7 +69,7 @@ class Syncer:
     def check(self, journal: Journal) -> None:
         """Raise the error of the journal's failed sync, and have it mended, if there was one."""
         if journal.failure is not None:
-            self._kick(journal)
+            self._kick(journal, self._awaited)
             raise OSError(journal.failure.errno, f"a sync failed: {journal.failure.strerror}")
 
     def written(self, journal: Journal, data: bytes) -> None:
@@ -106,7 +85,7 @@ class Syncer:
             journal.unsynced.append(data)
             self.kept_bytes += len(data)
         if self.kept_bytes > MAX_KEPT_BYTES:
-            self._kick(journal)
+            self._kick(journal, self._due)
         elif self._timer is None:
             self._timer = self._loop.call_later(EVERYSEC_DELAY, self._tick)
 
@@ -123,7 +102,9 @@ class Syncer:
     def sync(self, journal: Journal, acks: Acks) -> None:
         """Have the journal synced at once and answer ``acks`` then."""
         journal.sync_acks += acks
-        self._kick(journal)
+        self._kick(journal, self._awaited)
+        if journal.syncing and self._due.round is not None:
+            self._hurry()  # it may be at the end of it
 
     # -- rounds --------------------------------------------------------------------------------------------
 
@@ -132,34 +113,59 @@ class Syncer:
         self._due.journals.update(self._dirty)
         self._start_rounds()
 
-    def _kick(self, journal: Journal) -> None:
-        self._ask_for(journal)
+    def _kick(self, journal: Journal, track: Track) -> None:
+        if track is self._awaited:
+            self._due.journals.pop(journal, None)
+        elif journal in self._awaited.journals:
+            return
+        track.journals[journal] = None
         self._start_rounds()
 
-    def _ask_for(self, journal: Journal) -> None:
-        if journal.sync_acks:
-            self._due.journals.pop(journal, None)
-            self._awaited.journals[journal] = None
-        elif journal not in self._awaited.journals:
-            self._due.journals[journal] = None
+    def _hurry(self) -> None:
+        """Let all threads at what is due."""
+        self._hurried = True
+        if self._due.round is not None:
+            self._enlist(self._due.round, WORKERS)
 
     def _start_rounds(self) -> None:
-        """Start a round of what is waited for and one of what is due, unless one of its kind runs."""
-        self._start_round(self._awaited, None)
-        self._start_round(self._due, AT_ONCE)
-        if not (self._awaited.running or self._due.running):
-            self._rest()
+        self._start_round(self._awaited, None, WORKERS)
+        if self._hurried:
+            self._start_round(self._due, None, WORKERS)
+        else:
+            self._start_round(self._due, AT_ONCE, FEW_WORKERS)
+        if self._dirty and self._timer is None:
+            self._timer = self._loop.call_later(EVERYSEC_DELAY, self._tick)
+        if self._due.round is None:
+            self._nothing_due()
 
-    def _start_round(self, track: _Track, most: int | None) -> None:
-        while not track.running and (chosen := track.choose(most)):
-            this_round = self._collect(chosen)
+    def _nothing_due(self) -> None:
+        self._hurried = False
+        if self._calm is not None:
+            self._calm.cancel()
+            self._calm = None
+        if self._awaited.round is None:
+            callbacks, self._idle_callbacks = self._idle_callbacks, []
+            for callback in callbacks:
+                callback()
+
+    def _start_round(self, track: Track, most: int | None, threads: int) -> None:
+        """Start a round, unless one runs."""
+        while track.round is None and (chosen := track.choose(most)):
+            this_round, held_up = self._collect(chosen, track)
             if this_round.jobs:
-                self._begin(this_round, track)
+                track.round = this_round
+                self._enlist(this_round, threads)
+                if track is self._due and self._calm is None and not self._hurried:
+                    self._calm = self._loop.call_later(CALM_SECS, self._hurry)
             else:
                 this_round.close()
+                if held_up:
+                    return  # until the other track's round is over
 
-    def _collect(self, journals: list[Journal]) -> Round:
-        this_round = Round(self._tree)
+    def _collect(self, journals: list[Journal], track: Track) -> tuple[Round, bool]:
+        """Return a round of ``journals``, and whether some have to wait for the descriptors of another."""
+        this_round = Round(self._tree, track)
+        held_up = False
         for journal in journals:
             self._dirty.pop(journal, None)
             if not (journal.unsynced_bytes or journal.failure or journal.entry_unsynced):
@@ -168,49 +174,43 @@ class Syncer:
             try:
                 this_round.add(journal)
             except OSError as error:
-                if this_round.jobs and error.errno in (errno.EMFILE, errno.ENFILE):
-                    self._ask_for(journal)  # in the next round, with the descriptors of this one
+                others = this_round.jobs or self._awaited.round or self._due.round
+                if others and error.errno in (errno.EMFILE, errno.ENFILE):
+                    track.journals[journal] = None
+                    held_up = True
                 else:
                     self._not_begun(journal, error)
-        return this_round
+        return this_round, held_up
 
-    def _begin(self, this_round: Round, track: _Track) -> None:
-        jobs = this_round.jobs
-        count = min(len(jobs), WORKERS if track is self._awaited else self._few_lanes(len(jobs)))
-        track.running = this_round.lanes_left = count
-        for _ in range(self._awaited.running + self._due.running - len(self._threads)):
+    def _enlist(self, this_round: Round, threads: int) -> None:
+        """Have up to ``threads`` threads work at a round."""
+        more = min(threads, len(this_round.jobs)) - this_round.threads
+        if more <= 0:
+            return
+        this_round.threads += more
+        wanted = sum(track.round.threads for track in (self._awaited, self._due) if track.round is not None)
+        for _ in range(wanted - len(self._threads)):
             thread = threading.Thread(target=self._work, name="carrunsd-sync", daemon=True)
             self._threads.append(thread)
             thread.start()
-        for lane in range(count):
-            self._lanes.put((jobs[lane::count], this_round, track))
-
-    def _few_lanes(self, count: int) -> int:
-        """Return how few threads will be done in time with ``count`` jobs that nobody waits for, and what is due.
-
-        Each sync that ends takes the interpreter's lock from the loop for a moment.
-        """
-        seconds = (count + len(self._due.journals)) * self._pace
-        return max(LEAST_WORKERS, min(WORKERS, math.ceil(seconds / CATCH_UP_SECS)))
+        for _ in range(more):
+            self._rounds.put(this_round)
 
     def _work(self) -> None:
-        """In a thread: sync each file of a lane; the last lane of a round reports to the loop."""
-        while (work := self._lanes.get()) is not None:
-            jobs, this_round, track = work
-            began = monotonic()
-            for job in jobs:
+        """In a thread: sync what there is of a round; who does the last file of it reports to the loop."""
+        while (this_round := self._rounds.get()) is not None:
+            while (job := this_round.take()) is not None:
                 try:
                     job.run()
                 except Exception as error:  # memory, most likely: not synced; the others must not wait for ever
                     log.exception("run %s: a sync failed", job.journal.run.run_id)
                     job.error = OSError(errno.EIO, f"the sync failed: {type(error).__name__}")
-            if this_round.one_is_done(monotonic() - began):
-                this_round.close()
-                self._loop.call_soon_threadsafe(self._done, this_round, track)
+                if this_round.one_is_done():
+                    this_round.close()
+                    self._loop.call_soon_threadsafe(self._done, this_round)
 
-    def _done(self, this_round: Round, track: _Track) -> None:
-        track.running = 0
-        self._pace = this_round.seconds / len(this_round.jobs)
+    def _done(self, this_round: Round) -> None:
+        this_round.track.round = None
         for job in this_round.jobs:
             self._settle(job)
         self._start_rounds()
@@ -268,15 +268,6 @@ class Syncer:
         if acks:
             refuse(acks, error, written=True)
 
-    def _rest(self) -> None:
-        """Nothing is due: wait for what is dirty to become so."""
-        if self._dirty and self._timer is None:
-            delay = RETRY_DELAY if any(j.failure for j in self._dirty) else EVERYSEC_DELAY
-            self._timer = self._loop.call_later(delay, self._tick)
-        callbacks, self._idle_callbacks = self._idle_callbacks, []
-        for callback in callbacks:
-            callback()
-
     # -- the end -------------------------------------------------------------------------------------------
 
     def drain(self, then: Callable[[], None]) -> None:
@@ -286,6 +277,7 @@ class Syncer:
             self._timer = None
         self._due.journals.update(self._dirty)
         self._idle_callbacks.append(then)
+        self._hurry()
         self._start_rounds()
 
     def close(self) -> None:
@@ -293,6 +285,6 @@ class Syncer:
         if self._timer is not None:
             self._timer.cancel()
         for _ in self._threads:
-            self._lanes.put(None)
+            self._rounds.put(None)
         for thread in self._threads:
             thread.join()

@@ -53,7 +53,10 @@ def main() -> int:
         return 0
     for name in stale:
         print(f"client/carruns/sync/{name} is not what aio/{name} makes: run `make sync`")
-    return 1 if stale else 0
+    strangers = {path.name for path in (CLIENT / "sync").glob("*.py")} - {"__init__.py", *FILES}
+    for name in strangers:
+        print(f"client/carruns/sync/{name} is made from nothing: it belongs in aio/, and in FILES")
+    return 1 if stale or strangers else 0
 
 
 def _there(name: str) -> str:

@@ -112,9 +112,12 @@ class Tree:
         if here.st_size != file.size and not file.broken:
             raise layout.StoreError(errno.ESTALE, f"{path[1]!r} was changed by someone else under the daemon")
 
-    def duplicate(self, name: str) -> int:
-        """Return a descriptor (the caller's to close) of an agent's directory, or of ``ROOT``."""
-        return os.dup(self._root_fd if name == ROOT else self.directory(name))
+    def open_again(self, name: str) -> int:
+        """Return a descriptor (the caller's to close) of an agent's directory, or of ``ROOT``, for syncing.
+
+        Opened anew, not duplicated: an error is told once for each opening, and must not be told to another.
+        """
+        return layout.open_dir(".", self._root_fd if name == ROOT else self.directory(name))
 
     def read(self, path: Path) -> int:
         """Return a descriptor (the caller's to close) of a run file, for reading."""

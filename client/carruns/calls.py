@@ -1,6 +1,6 @@
 """The questions one can ask the daemon: their parameters, their answers, and which may be asked twice.  Pure.
 
-Both shells build a :class:`Call` here, send it, and hand the answer to its ``parse``.
+Both clients build a :class:`Call` here, send it, and hand the answer to its ``parse``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The life of a client's link: find the daemon, greet it, ask, read answers, notice that it is gone.
 
 Theory of operation.  Everything that may take time is a generator of *steps*: it does what can be done at
-once, yields a :class:`Wait`, and looks again.  The shells (``sync``, ``aio``) run the steps and do the
+once, yields a :class:`Wait`, and looks again.  The drivers (``driver``, ``aio_driver``) run the steps and do the
 waiting, so that this logic exists once.  Between two yields nothing else runs (a lock, or the one thread of
 an event loop, sees to it); after a yield anything may have changed, and is looked at again.  A generator may
 be closed at any yield: no half-done state survives it, because what is half done is on the link, not in the

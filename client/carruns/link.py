@@ -1,6 +1,6 @@
 """One non-blocking Unix socket to the daemon.  Knows sockets; knows neither runs nor waiting.
 
-Nothing here ever blocks: ``send`` and ``receive`` take what the kernel takes or has, and the shells wait.
+Nothing here ever blocks: ``send`` and ``receive`` take what the kernel takes or has, and the drivers wait.
 What the kernel did not take of a line is kept in ``rest`` and goes first next time, so that no line is ever
 interleaved with another.
 """

@@ -68,10 +68,21 @@ def test_an_answer_says_what_is_in_the_file(daemon: Daemon, wire: Wire, runs: li
         assert stored(daemon, last) == list(range(seq + 1))
 
 
+@pytest.mark.parametrize("method", ["server.ping", "server.stats", "runs.unwatch", "no.such"])
+def test_any_answer_comes_behind_what_was_sent_before(
+    daemon: Daemon, wire: Wire, runs: list[str], method: str
+) -> None:
+    for seq in range(3):
+        wire.send(a_round(runs, seq))
+    wire.request(method)
+    daemon.kill()
+    assert all(stored(daemon, run) == [0, 1, 2] for run in runs)
+
+
 def test_another_connection_sees_no_less_than_was_carried_out(daemon: Daemon, wire: Wire, runs: list[str]) -> None:
     with daemon.wire() as other:
         wire.send(a_round(runs, 0))
-        wire.call("server.ping")
+        wait_until(lambda: other.call("server.stats")["records"] == 2 * RUNS)  # their starts, and a turn each
         trace = other.call("runs.get_trace", run_id=runs[0])
         assert [record["seq"] for record in trace["records"][1:]] == [0]
         assert trace["records"][1:] == daemon.records("agent-a", runs[0])[1:]

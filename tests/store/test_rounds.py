@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from carrunsd.rounds import Directory, Round
+from carrunsd.rounds import Directory, Round, Track
 from carrunsd.store.tree import ROOT, Tree
 
 
@@ -18,7 +18,7 @@ def test_a_round_has_each_directory_once(base: Path) -> None:
     for name in ("a", "b"):
         tree.directory(name, create=True)
     before = set(os.listdir("/proc/self/fd"))
-    this_round = Round(tree)
+    this_round = Round(tree, Track())
     first, again, other = (this_round.directories(name) for name in ("a", "a", "b"))
     assert first[0] is again[0]
     assert first[1] is other[1]
