@@ -89,7 +89,7 @@ def abandon(core: Core, peer: Any, run: Run | None, params: requests.AbandonPara
     if run.status is OPEN:
         core.stop(run, params.reason or "abandoned", ticket, result)
     else:
-        core.appender.put(run, (), ticket, result)
+        core.appender.put(run, (), ticket, result, durable=core.settings.fsync != "no")
 
 
 def resume(core: Core, peer: Any, run: Run | None, params: requests.ResumeParams, ticket: Ticket | None) -> None:
