@@ -78,9 +78,7 @@ class Device:
             self._made.setdefault(inode, next(self._ticks))
             self._dirty[inode].append((end - count, end))
             stored = self._stored[inode]
-            stored[end - count : end] = bytes(
-                end - max(end - count, 0)
-            )  # what is written over is not there any more
+            stored[end - count : end] = bytes(count)  # what is written over is not there any more
 
     def fdatasync(self, fd: int) -> None:
         inode = _inode(os.fstat(fd))
