@@ -101,7 +101,8 @@ class Device:
         if self._fails("directories", 0.2):
             raise OSError(errno.EIO, "input/output error")
         with self._lock:
-            self._entries[_inode(os.fstat(fd))] = tick
+            inode = _inode(os.fstat(fd))
+            self._entries[inode] = max(tick, self._entries.get(inode, 0))  # a later one may be over first
 
     def _fails(self, what: str, share: float) -> bool:
         return self.faulty and what in self._faults and self._dice.random() < share
