@@ -26,22 +26,17 @@ def test_a_durable_turn_overtakes_what_is_only_due(make_daemon: Callable[..., Da
     runs = [wire.start(agent_id="others") for _ in range(FILES)]
     for run in (mine, *runs):
         wire.call("runs.flush", run_id=run, durable=True)
+    few = threads(daemon)
     log = base / "log"
-    with Injection(daemon.pid, (), ["fdatasync:delay_enter=200000"], log):  # us
-        wire.send_json(
-            *(
-                {"method": "runs.record_turns", "params": {"run_id": run, "turns": [{"prompt": "p"}]}}
-                for run in runs
-            )
-        )
-        wait_until(lambda: "fdatasync" in log.read_text())  # the others are due, and take 200 ms each
-        few = threads(daemon)
+    with Injection(daemon.pid, (), ["fdatasync:delay_enter=600000"], log):  # us
+        for run in runs:
+            wire.notify("runs.record_turns", run_id=run, turns=[{"prompt": "a turn"}])
+        wait_until(lambda: "fdatasync" in log.read_text())  # the others are due, and take 600 ms each
         before = wire.call("server.stats")["syncs"]
         assert wire.turns(mine, "a turn", durable=True)["ok"]
         assert wire.call("server.stats")["syncs"] - before == 1
-        # By two threads they would take 10 s: what is not done soon goes by all of them.
-        wait_until(lambda: threads(daemon) >= few + 10)
-        wait_until(lambda: wire.call("server.stats")["syncs"] - before == FILES + 1)
+        wait_until(lambda: threads(daemon) >= few + 10)  # what is not done soon goes by all of them
+    wait_until(lambda: wire.call("server.stats")["syncs"] - before == FILES + 1)
     wait_until(lambda: wire.call("server.stats")["unsynced_bytes"] == 0)
 
 
@@ -51,7 +46,7 @@ def test_a_run_that_is_being_synced_is_synced_again(make_daemon: Callable[..., D
     run = wire.start()
     wire.call("runs.flush", run_id=run, durable=True)
     log = base / "log"
-    with Injection(daemon.pid, (), ["fdatasync:delay_enter=200000"], log):
+    with Injection(daemon.pid, (), ["fdatasync:delay_enter=1000000"], log):
         wire.turns(run, "is due")
         wait_until(lambda: "fdatasync" in log.read_text())
         before = wire.call("server.stats")["syncs"]
