@@ -279,16 +279,20 @@ def shutdowns(seed: int, cuts: int, *, fsync: str, threads: int = 4) -> dict[str
     dice = random.Random(seed)
     with short_directory() as base:
         for number in range(cuts):
-            with _image(base) as image:
+            with _image(base / f"img-{number}") as image:
                 _one_shutdown(base, image, dice, seed * 1000 + number, fsync, threads, verdict)
     return {"fsync": fsync, "how": "shutdown", **vars(verdict)}
 
 
 @contextmanager
-def _image(base: Path) -> Iterator[Path]:
-    image = mounts.make_ext4(base / "img", 32)
+def _image(image: Path) -> Iterator[Path]:
+    """Make an image with a name of its own.
+
+    Where a test beside this one has made a mount namespace, an old mount lives on in it: a new image by the old
+    name, or a copy of one, would be mounted as the loop device that is there already, with what stood in the old.
+    """
     try:
-        yield image
+        yield mounts.make_ext4(image, 32)
     finally:
         image.unlink()
 
