@@ -34,16 +34,16 @@ from carrunsd.tickets import Ticket
 log = logging.getLogger("carrunsd.appender")
 
 SMALL_WRITE_BYTES = 4 << 10  # a write of less costs mostly what any write costs
-MAX_PUT_OFF_BYTES = 2 << 20  # of input whose writes wait for more
-PUT_OFF_SECS = 0.02  # that they wait at most
+MAX_PUT_OFF_BYTES = 2 << 20  # of input whose writes wait for more of it
+PUT_OFF_SECS = 0.02  # that writes wait at most
 
 
 class Appender:
     """Writes journals.
 
     ``schedule`` takes a callback for the next turn of the loop (``loop.call_soon``), ``later`` one for in some
-    seconds (``loop.call_later``).  ``on_lost`` is called with a run whose file never came to be, or is
-    gone; ``on_undone`` with one that is back in its last good state.
+    seconds (``loop.call_later``).  ``on_lost`` is called with a run whose file never came to be, or is gone;
+    ``on_undone`` with one that is back in its last good state.
     """
 
     def __init__(

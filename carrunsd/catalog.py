@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from carruns.records import RunSummary
 from carrunsd.store import layout, reader
@@ -144,6 +145,19 @@ class Catalog:
     def dirs(self) -> Iterator[str]:
         """Yield the agents' directories that hold a run."""
         return (name for name, files in self._dirs.items() if files)
+
+    def first_started(self, entry: Entry) -> Any:
+        """Return the ``started`` of a file from its beginning alone, ``None`` if it is not there."""
+        try:
+            fd = self._tree.read(entry.path)
+        except OSError:
+            return None
+        try:
+            return reader.first_started(fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
 
     def look_at(self, entries: list[Entry], how: Callable[[int], RunSummary | None]) -> None:
         """Read the summaries of ``entries``.  May take long: for a thread, so it opens the way by itself."""

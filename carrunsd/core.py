@@ -300,19 +300,6 @@ class Core:
         """Return when the run's file was last written to, in seconds since the epoch."""
         return time.time() - min(self.idle_seconds(run), time.time())
 
-    def first_started(self, entry: Entry) -> Any:
-        """Return the ``started`` of a file from its beginning alone, ``None`` if it is not there."""
-        try:
-            fd = self.tree.read(entry.path)
-        except OSError:
-            return None
-        try:
-            return reader.first_started(fd)
-        except OSError:
-            return None
-        finally:
-            os.close(fd)
-
     def stop(self, run: Run, reason: str, ticket: Any = None, result: bytes = b"") -> None:
         """End an open run as incomplete."""
         run.mark()

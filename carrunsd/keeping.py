@@ -113,7 +113,7 @@ def restore(core: Core, peer: Any, params: RemoveParams, ticket: Ticket | None) 
     except FileExistsError:
         raise RequestError(errors.CONFLICT, f"run {params.run_id!r} stands in the store again") from None
     entry = core.catalog.note(path)
-    started = core.first_started(entry)
+    started = core.catalog.first_started(entry)
     agent_id = started.agent_id if started is not None else path[0]
     log.info("restored run %s of %s from the trash", params.run_id, agent_id)
     if ticket is not None:

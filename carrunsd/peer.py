@@ -113,17 +113,8 @@ class Peer(Outlet):
             change, self._input_held = framer.held - self._input_held, framer.held
             self.server.budget.add_input(change)
         if block:
-            server, appender = self.server, self._core.appender
-            if appender.put_off_bytes and server.last_reader is not self:
-                appender.flush()
-            appender.flush_follows = True
-            self._take(block)
-            alone = server.last_reader is self and began - server.switched_at > ALONE_SECS
-            asks = self.outbox.waiting or self._out
-            if count >= LEAST_READ_BYTES and alone and not asks:  # more will follow
-                appender.flush_or_wait(len(block))
-            else:
-                appender.flush()
+            alone = self.server.last_reader is self and began - self.server.switched_at > ALONE_SECS
+            self._take_and_flush(block, more_follows=alone and count >= LEAST_READ_BYTES)
         answers = bool(self._out) and not self._writing
         if answers:
             self._push()
@@ -132,6 +123,17 @@ class Peer(Outlet):
             self.server.lookout.answered(began, now)
         self._adjust(now - began, count)
         return True
+
+    def _take_and_flush(self, block: bytes, *, more_follows: bool) -> None:
+        appender = self._core.appender
+        if appender.put_off_bytes and self.server.last_reader is not self:
+            appender.flush()
+        appender.flush_follows = True
+        self._take(block)
+        if more_follows and not (self.outbox.waiting or self._out):
+            appender.flush_or_wait(len(block))
+        else:
+            appender.flush()
 
     def _adjust(self, took: float, count: int) -> None:
         """Read less at a time where others want to be read too and the last block took long; more where not."""

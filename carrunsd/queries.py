@@ -251,7 +251,7 @@ async def _trace_entry(core: Core, run_id: str, agent_id: str | None) -> tuple[E
         core.catalog.refresh()
         entries = core.catalog.find(run_id, agent_id)
     for entry in entries:
-        first = core.first_started(entry)
+        first = core.catalog.first_started(entry)
         if first is None:
             return entry, agent_id if agent_id is not None else entry.path[0]
         if first.run_id == run_id and agent_id in (None, first.agent_id):
