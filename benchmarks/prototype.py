@@ -14,7 +14,7 @@ from typing import Any, Union, cast
 import msgspec
 import uvloop
 
-from carruns.records import Turn
+from carruns.protocol.records import Turn
 
 
 class _Params(msgspec.Struct, gc=False):

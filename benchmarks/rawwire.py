@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.turns import Turn, encode
-from carruns import wire
+from carruns.protocol import messages
 
 _SEND_BUFFER = 8 << 20
 _SO_SNDBUFFORCE = 32
@@ -29,7 +29,7 @@ class RawWire:
 
     def call(self, method: str, **params: Any) -> Any:
         """Ask and return the result; raises ``RuntimeError`` for an error."""
-        self.sock.sendall(wire.request(method, params, 1))
+        self.sock.sendall(messages.request(method, params, 1))
         return self.answer()
 
     def answer(self) -> Any:
@@ -73,11 +73,11 @@ class RawWire:
 
 def batch_line(run_id: str, turns: list[Turn], **more: Any) -> bytes:
     """Return a ``record_turns`` that wants an answer."""
-    return wire.request("runs.record_turns", {"run_id": run_id, "turns": turns, **more}, 1)
+    return messages.request("runs.record_turns", {"run_id": run_id, "turns": turns, **more}, 1)
 
 
 def turn_lines(run_id: str, writer: str, turns: Sequence[Turn], count: int, first: int = 0) -> list[bytes]:
     """Return ``count`` notifications of one turn each, numbered from ``first``."""
-    head = wire.turn_head(run_id, writer)
+    head = messages.turn_head(run_id, writer)
     texts = [encode(turn) for turn in turns]
-    return [wire.turn_line(head, first + n, texts[n % len(texts)]) for n in range(count)]
+    return [messages.turn_line(head, first + n, texts[n % len(texts)]) for n in range(count)]

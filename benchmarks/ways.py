@@ -17,7 +17,7 @@ import carruns
 from benchmarks.rawwire import RawWire
 from benchmarks.servers import Server
 from benchmarks.turns import Turn, encode
-from carruns import wire
+from carruns.protocol import messages
 
 PAGE_CACHE = "in the page cache"
 SYNCED = "on the device"
@@ -221,7 +221,7 @@ class Bare:
 
     def begin(self) -> None:
         self.run_id = self.wire.start()
-        self.head = wire.turn_head(self.run_id, "w")
+        self.head = messages.turn_head(self.run_id, "w")
         self.seq = 0
         self.send = self.wire.sock.send
 

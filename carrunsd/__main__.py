@@ -10,8 +10,9 @@ import signal
 import sys
 from collections.abc import Iterator
 
-from carruns import paths
-from carrunsd import __version__, config, logs
+from carruns.protocol import paths
+from carrunsd import __version__, config, daemon
+from carrunsd.host import logs
 
 log = logging.getLogger("carrunsd")
 
@@ -61,7 +62,7 @@ def _check_config(path: str) -> int:
 def _serve(car_dir: str, socket_path: str) -> int:
     import anyio
 
-    from carrunsd import daemon, lock
+    from carrunsd.store import lock
 
     options = daemon.Options(car_dir, socket_path)
 
@@ -113,7 +114,7 @@ def _tune_collector() -> None:
     """
     import gc
 
-    from carrunsd import memory
+    from carrunsd.host import memory
 
     memory.keep_heap()
     gc.collect()

@@ -15,22 +15,23 @@ from typing import Any, Protocol
 
 import anyio.to_thread
 
-from carruns import times
-from carruns.records import RunStatus, RunSummary
-from carrunsd import descriptors, memory
-from carrunsd.appender import Appender
-from carrunsd.catalog import Catalog, Entry
+from carruns.protocol import times
+from carruns.protocol.records import RunStatus, RunSummary
 from carrunsd.config import Config
 from carrunsd.feed import Feed
-from carrunsd.journal import Journal
-from carrunsd.ledger import OPEN, Run
+from carrunsd.host import descriptors, memory
+from carrunsd.run import OPEN, Run
+from carrunsd.runs.catalog import Catalog, Entry
+from carrunsd.runs.offsets import Ahead, Offsets
 from carrunsd.stats import Stats
-from carrunsd.store import layout, reader, runstore
+from carrunsd.store import layout, runstore
+from carrunsd.store.scan import Scan, glance, outcome_status, scan
+from carrunsd.store.trash import Removals, Trash
 from carrunsd.store.tree import Tree
-from carrunsd.syncer import Syncer
-from carrunsd.traces import Ahead, Offsets
-from carrunsd.trash import Removals, Trash
 from carrunsd.turnstile import Turnstile
+from carrunsd.writing.appender import Appender
+from carrunsd.writing.journal import Journal
+from carrunsd.writing.syncer import Syncer
 
 log = logging.getLogger("carrunsd.core")
 
@@ -100,7 +101,7 @@ class Core:
             return None
         if sum(max(0, self._size(entry)) for entry in entries) > SMALL_FILE_BYTES:
             return self._load_in_thread(run_id, entries)
-        return self._loaded(run_id, [(entry, self.scan(entry)) for entry in entries])
+        return self._loaded(run_id, [(entry, self.read(entry)) for entry in entries])
 
     def _entries(self, run_id: str) -> list[Entry]:
         entries = self.catalog.find(run_id)
@@ -118,7 +119,7 @@ class Core:
         except OSError:
             return 0
 
-    def scan(self, entry: Entry) -> reader.Scan | None:
+    def read(self, entry: Entry) -> Scan | None:
         """Return what stands in a run's file, ``None`` if it is gone or cannot be read (the log says why)."""
         path = os.path.join(self.tree.root, entry.path[0])
         try:
@@ -128,7 +129,7 @@ class Core:
             finally:
                 os.close(directory)
             try:
-                return reader.scan(fd)
+                return scan(fd)
             finally:
                 os.close(fd)
         except FileNotFoundError:
@@ -138,10 +139,10 @@ class Core:
             return None
 
     async def _load_in_thread(self, run_id: str, entries: list[Entry]) -> Run | None:
-        scans = [(entry, await anyio.to_thread.run_sync(self.scan, entry)) for entry in entries]
+        scans = [(entry, await anyio.to_thread.run_sync(self.read, entry)) for entry in entries]
         return self.runs.get(run_id) or self._loaded(run_id, scans)
 
-    def _loaded(self, run_id: str, scans: list[tuple[Entry, reader.Scan | None]]) -> Run | None:
+    def _loaded(self, run_id: str, scans: list[tuple[Entry, Scan | None]]) -> Run | None:
         for entry, found in scans:
             if found is None:
                 self.catalog.forget(entry.path)
@@ -154,14 +155,14 @@ class Core:
         if path in self.by_path:
             return None
         entry = self.catalog.note(path)
-        found = self.scan(entry)
+        found = self.read(entry)
         if found is None or not found.lines or found.started is not None:
             if found is None:
                 self.catalog.forget(path)
             return None
         return self.admit(entry, found, Run(run_id, agent_id, "", ""))
 
-    def admit(self, entry: Entry, found: reader.Scan, run: Run | None = None) -> Run:
+    def admit(self, entry: Entry, found: Scan, run: Run | None = None) -> Run:
         """Bring a run that was read from its file into memory."""
         start = found.started
         if run is None:
@@ -173,7 +174,7 @@ class Core:
         run.status = found.status
         if found.ended is not None and run.status is not OPEN:
             run.ended_at = found.ended_at
-            run.outcome_status = reader.outcome_status(found.ended.termination)
+            run.outcome_status = outcome_status(found.ended.termination)
             termination = found.ended.termination
             if isinstance(termination, dict) and isinstance(termination.get("outcome"), dict):
                 run.outcome = termination["outcome"]
@@ -351,7 +352,7 @@ class Core:
         """Return summaries good enough for retention: a file not known yet is looked at from its ends only."""
         unknown = [e for e in entries if not e.known and e.glance is None and e.path not in self.by_path]
         if unknown:
-            await anyio.to_thread.run_sync(self.catalog.look_at, unknown, reader.glance)
+            await anyio.to_thread.run_sync(self.catalog.look_at, unknown, glance)
         return self._known(entries, glances=True)
 
     async def summaries(self, entries: list[Entry]) -> list[tuple[Entry, RunSummary]]:
@@ -386,7 +387,7 @@ class Core:
 
 
 def _whole(fd: int) -> RunSummary | None:
-    return reader.scan(fd).summary()
+    return scan(fd).summary()
 
 
 def _nothing() -> None:

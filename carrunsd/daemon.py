@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import stat
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,16 +20,16 @@ from typing import Any
 import anyio
 import anyio.abc
 
-from carruns import paths
-from carrunsd import __version__, config, drain, keeping, lock, orphans, server, systemd
+from carruns.protocol import paths
+from carrunsd import __version__, config
+from carrunsd.background import Life
+from carrunsd.connections import listener
 from carrunsd.core import Core
-from carrunsd.store import layout, recent
+from carrunsd.host import systemd
+from carrunsd.store import layout, lock
+from carrunsd.upkeep import orphans
 
 log = logging.getLogger("carrunsd")
-
-_RECENT_NS = 3600 * 10**9  # what was written longer ago, the kernel has written back (vm.dirty_expire_centisecs)
-_GC_DELAY = 1.0  # seconds from the end of a run to the gc it may call for
-_NOTIFY_PAUSE = 0.1  # seconds before systemd is told again that we are ready
 _STOP_PATIENCE = 20.0  # seconds that commands under way and syncs get at the end
 
 
@@ -93,7 +92,7 @@ class Daemon:
         os.close(layout.ensure_root(os.path.join(self._options.car_dir, paths.RUNS_NAME)))  # or say why not
         self._listener = systemd.listen_socket()
         if self._listener is None:
-            self._listener = server.bind(self._options.socket_path)
+            self._listener = listener.bind(self._options.socket_path)
             self._own_socket = self._options.socket_path
 
     async def run(self) -> None:
@@ -103,8 +102,8 @@ class Daemon:
         core = Core(self._options.car_dir, self._load(), loop)
         core.catalog.build()
         async with anyio.create_task_group() as tasks:
-            serving = server.Server(core, self._listener, _spawner(tasks))
-            life = _Life(core, self._load)
+            serving = listener.Server(core, self._listener, _spawner(tasks))
+            life = Life(core, self._load)
             with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 serving.start()
                 found = orphans.found(core)
@@ -126,7 +125,7 @@ class Daemon:
         if open_runs:
             log.info("%d runs may be in progress; %d s grace", open_runs, core.settings.adopt_grace_secs)
 
-    async def _stop(self, core: Core, serving: server.Server) -> None:
+    async def _stop(self, core: Core, serving: listener.Server) -> None:
         """Finish what was received, sync it, answer, and close."""
         log.info("stopping: finishing what was received")
         serving.stop()
@@ -169,86 +168,3 @@ def _spawner(tasks: anyio.abc.TaskGroup) -> Callable[..., None]:
         context.copy().run(tasks.start_soon, guarded, function, *args)
 
     return spawn
-
-
-class _Life:
-    """What goes on beside the requests."""
-
-    def __init__(self, core: Core, load: Callable[[], config.Config]) -> None:
-        self._core = core
-        self._load = load
-        self._drainer = drain.Drainer(core)
-        self._ended = anyio.Event()
-        self._spooled = anyio.Event()
-        core.on_end = self._on_end
-        core.on_peer = self._on_peer
-
-    def _on_end(self) -> None:
-        self._ended.set()
-
-    def _on_peer(self) -> None:
-        if self._drainer.may_have_work():
-            self._spooled.set()
-
-    async def until_stopped(self, signals: Any) -> None:
-        async for number in signals:
-            if number != signal.SIGHUP:
-                log.info("%s", signal.Signals(number).name)
-                return
-            self._core.apply(self._load())
-            log.info("configuration read again")
-            self._spooled.set()
-
-    async def tell_ready(self) -> None:
-        """Tell systemd until it has heard it: it waits for this, and kills who does not say it."""
-        while not systemd.notify("READY=1", f"STATUS=serving {self._core.car_dir}"):  # noqa: ASYNC110 - no event
-            await anyio.sleep(_NOTIFY_PAUSE)
-
-    async def adopt_orphans(self, found: list[Any]) -> None:
-        await anyio.sleep(self._core.settings.adopt_grace_secs)
-        await orphans.adopt(self._core, found, found_at_start=True)
-
-    async def sync_recent(self) -> None:
-        """An earlier daemon may have been killed before it synced what it wrote."""
-        if self._core.settings.fsync == "no":
-            return
-        since = time.time_ns() - _RECENT_NS
-        root = self._core.tree.root
-        results = await anyio.to_thread.run_sync(lambda: list(recent.sync_recent(root, since)))
-        for error in filter(None, results):
-            log.error("what was written before the start could not be synced: %s", error)
-
-    async def keep_house(self) -> None:
-        """Collect at the start, every interval, and a moment after runs have ended."""
-        while True:
-            self._ended = anyio.Event()  # before looking: what ends meanwhile is looked at again
-            try:
-                keeping.empty_trash(self._core, time.time())
-                removed = await keeping.collect(self._core, time.time_ns(), dry_run=False)
-            except OSError as error:
-                log.error("gc failed: %s", error)
-            else:
-                if removed:
-                    log.info("gc removed %d runs, %d bytes", len(removed), sum(r["bytes"] for r in removed))
-            with anyio.move_on_after(self._core.settings.gc_interval_secs):
-                await self._ended.wait()
-                await anyio.sleep(_GC_DELAY)
-
-    async def drain_spool(self) -> None:
-        """Drain at the start, and when clients come and go after the spool has changed."""
-        while True:
-            self._spooled = anyio.Event()
-            try:
-                await self._drainer.run()
-            except Exception:
-                log.exception("draining the spool failed")
-            if self._drainer.waiting:
-                await anyio.sleep(drain.RETRY_SECS)
-            else:
-                await self._spooled.wait()
-
-    async def watchdog(self) -> None:
-        interval = systemd.watchdog_interval()
-        while interval is not None:
-            systemd.notify("WATCHDOG=1")
-            await anyio.sleep(interval)

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from carruns.wire import occurrences
-from carrunsd.ledger import OPEN, Run
+from carruns.protocol.framing import occurrences
+from carrunsd.run import OPEN, Run
 from carrunsd.stats import Stats
 
 KEPT_BYTES = 16 << 20  # of lines in one stream

@@ -1,6 +1,6 @@
 """Make the synchronous client from the asynchronous one: ``client/carruns/sync`` from ``client/carruns/aio``.
 
-The two differ in how they wait, which is in ``driver.py`` and ``aio_driver.py``, and in the words below.
+The two differ in how they wait, which is in the ``driver.py`` of each, and in the words below.
 ``python tools/make_sync.py`` writes; with ``--check`` it only tells, by its exit status, whether anything is
 to be written.  The idea is httpcore's ``unasync.py``.
 """
@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).parent.parent / "client" / "carruns"
-FILES = ("run.py", "client.py", "feeds.py")
+FILES = ("run.py", "client.py", "subscriptions.py")
+WRITTEN_BY_HAND = ("__init__.py", "driver.py")
 WORDS = (
-    (r"from carruns\.aio_driver import AsyncDriver(, Beginning)?", "from carruns.driver import Driver"),
+    (r"from \.driver import AsyncDriver(, Beginning)?", "from .driver import Driver"),
     (r"Beginning\[AsyncRun\]", "Run"),
     ("The asynchronous client", "The synchronous client"),
     ("as the asynchronous client has it", "as the synchronous client has it"),
@@ -53,7 +54,7 @@ def main() -> int:
         return 0
     for name in stale:
         print(f"client/carruns/sync/{name} is not what aio/{name} makes: run `make sync`")
-    strangers = {path.name for path in (CLIENT / "sync").glob("*.py")} - {"__init__.py", *FILES}
+    strangers = {path.name for path in (CLIENT / "sync").glob("*.py")} - {*WRITTEN_BY_HAND, *FILES}
     for name in strangers:
         print(f"client/carruns/sync/{name} is made from nothing: it belongs in aio/, and in FILES")
     return 1 if stale or strangers else 0

@@ -18,7 +18,7 @@ from benchmarks.measure import Result, Row
 from benchmarks.rawwire import RawWire
 from benchmarks.servers import Server
 from benchmarks.ways import Library
-from carruns import wire
+from carruns.protocol import messages
 
 PACE = 200  # turns a second: more than any agent makes
 _SHORT_ROUNDS = 8
@@ -122,7 +122,7 @@ def _read_all(path: str, run_id: str, count: int, control: Connection) -> None:
     for _ in range(count):
         peer = socket.socket(socket.AF_UNIX)
         peer.connect(path)
-        peer.sendall(wire.request("runs.subscribe", {"run_id": run_id}, 1))
+        peer.sendall(messages.request("runs.subscribe", {"run_id": run_id}, 1))
         peers[peer.fileno()] = peer
         poll.register(peer.fileno(), select.POLLIN)
         peer.recv(65536)

@@ -9,7 +9,7 @@ from benchmarks import measure, ways
 from benchmarks.bench import Bench, batch
 from benchmarks.measure import Result, Row
 from benchmarks.rawwire import RawWire, turn_lines
-from carruns.wire import request
+from carruns.protocol.messages import request
 
 RUNS = (1, 10, 100, 1_000)
 CONNECTIONS = (1, 10, 100, 500)

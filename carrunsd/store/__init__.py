@@ -1,6 +1,6 @@
 """The directory of runs: names, files, reading, retention.  Knows no socket and no event loop."""
 
-from carruns.records import Record, RunEnded, RunStarted, RunStatus, RunSummary, Turn
+from carruns.protocol.records import Record, RunEnded, RunStarted, RunStatus, RunSummary, Turn
 from carrunsd.store.layout import NameConflictError, StoreError, sanitize
 from carrunsd.store.retention import RetentionConfig
 from carrunsd.store.runstore import RunStore

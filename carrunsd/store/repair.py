@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from carruns import times
+from carruns.protocol import times
 from carrunsd.store import layout, reader
 from carrunsd.store.doctor import Finding
 

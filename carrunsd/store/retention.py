@@ -11,8 +11,8 @@ from typing import Any
 
 import tomli
 
-from carruns import times
-from carruns.records import RunStatus, RunSummary
+from carruns.protocol import times
+from carruns.protocol.records import RunStatus, RunSummary
 
 DEFAULT_MAX_PER_AGENT = 50
 DEFAULT_MAX_AGE_DAYS = 30

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from carruns import paths, times
-from carruns.records import Record, RunEnded, RunStarted, RunStatus, RunSummary, Turn
-from carrunsd.store import layout, reader, retention, strict
+from carruns.protocol import paths, times
+from carruns.protocol.records import Record, RunEnded, RunStarted, RunStatus, RunSummary, Turn
+from carrunsd.store import layout, reader, retention, scan, strict
 from carrunsd.store.retention import RetentionConfig
 from carrunsd.store.runfile import RunFile
 
@@ -122,7 +122,7 @@ class RunStore:
         if agent_dir is None:
             return None
         with self._reading(agent_dir, layout.sanitize(run_id) + layout.SUFFIX) as fd:
-            started = reader.first_started(fd) if fd is not None else None
+            started = scan.first_started(fd) if fd is not None else None
         return started.agent_id if started else agent_dir
 
     def gc(self) -> int:
@@ -198,14 +198,14 @@ class RunStore:
         with _closing(dir_fd):
             for name in list(layout.run_files(dir_fd)):
                 with contextlib.suppress(OSError), _closing(layout.open_for_reading(name, dir_fd)) as fd:
-                    summary = reader.scan(fd).summary()
+                    summary = scan.scan(fd).summary()
                     if summary is not None:
                         yield name, summary
 
 
 def _is_of(fd: int, agent_id: str | None, run_id: str) -> bool:
     """Tell whether the file is this run's: two ids may meet on one file, and are never mixed."""
-    started = reader.first_started(fd)
+    started = scan.first_started(fd)
     return started is None or (started.run_id == run_id and agent_id in (None, started.agent_id))
 
 
@@ -221,7 +221,7 @@ def _check_ids(record: AnyRecord, agent_id: str, run_id: str) -> None:
 
 def check_owner(fd: int, agent_id: str, run_id: str) -> None:
     """Raise ``NameConflictError`` if the file's ``started`` names other ids than these."""
-    started = reader.first_started(fd)
+    started = scan.first_started(fd)
     if started is None:
         return
     if started.run_id != run_id or started.agent_id != agent_id:

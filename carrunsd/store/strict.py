@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from carruns import wire
+from carruns.protocol import nesting
 
 _DIGITS = re.compile(rb"[0-9]{300}")
 
@@ -23,14 +23,14 @@ class UnreadableError(ValueError):
 
 def too_deep(text: bytes) -> bool:
     """Tell whether valid JSON ``text``, one document a line, nests deeper than serde_json reads."""
-    if not wire.may_be_too_deep(text):
+    if not nesting.may_be_too_deep(text):
         return False
-    return any(wire.may_be_too_deep(one) and wire.depth(one) > wire.MAX_DEPTH for one in text.split(b"\n"))
+    return any(nesting.may_be_too_deep(one) and nesting.depth(one) > nesting.MAX_DEPTH for one in text.split(b"\n"))
 
 
 def plain(text: bytes) -> bool:
     """Tell whether valid JSON ``text``, one document a line, surely holds nothing that needs a closer look."""
-    return not wire.may_be_too_deep(text) and not may_hold_huge_number(text)
+    return not nesting.may_be_too_deep(text) and not may_hold_huge_number(text)
 
 
 def too_deep_to_fetch(record: Any) -> bool:
@@ -52,7 +52,7 @@ def too_big_a_number(text: bytes) -> bool:
     """
     if _DIGITS_IN_SAMPLE.search(text[::34]) is None:
         return False
-    found = _WHOLE_NUMBER.findall(wire.without_strings(text))
+    found = _WHOLE_NUMBER.findall(nesting.without_strings(text))
     return any(math.isinf(float(number)) for number in found)
 
 

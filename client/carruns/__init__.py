@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .aio import AsyncClient, AsyncRun
-    from .errors import (
+    from .protocol.errors import (
         AnswerTimeout,
         Busy,
         CarrunsError,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         Unreadable,
         VersionMismatch,
     )
-    from .records import Record, RunStatus
+    from .protocol.records import Record, RunStatus
     from .results import Delivery, Event, Trace
     from .sync import Client, Run
 
@@ -35,7 +35,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "aio": ("AsyncClient", "AsyncRun"),
-    "errors": (
+    "protocol.errors": (
         "AnswerTimeout",
         "Busy",
         "CarrunsError",
@@ -53,7 +53,7 @@ _HOMES = {
         "Unreadable",
         "VersionMismatch",
     ),
-    "records": ("Record", "RunStatus"),
+    "protocol.records": ("Record", "RunStatus"),
     "results": ("Delivery", "Event", "Trace"),
     "sync": ("Client", "Run"),
 }

@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from . import paths, spool
+from carruns import spool
+from carruns.protocol import paths
 
 _LOG_NAME = "carrunsd.log"
 _START_LOCK_NAME = "carrunsd.start.lock"

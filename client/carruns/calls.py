@@ -12,10 +12,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from . import coerce, errors, times, wire
-from .records import Record
-from .results import Trace, decoded
-from .version import VERSION
+from carruns import encoding
+from carruns.protocol import errors, messages, times
+from carruns.protocol.records import Record
+from carruns.protocol.version import VERSION
+from carruns.results import Trace, decoded
 
 T = TypeVar("T")
 Result = bytes | memoryview | Raw
@@ -88,7 +89,7 @@ def encode_params(params: Any) -> bytes:
     """Return the parameters as JSON, whatever is in them; absent ones (``None`` on top) are left out."""
     if isinstance(params, dict):
         params = {key: value for key, value in params.items() if value is not None}
-    return coerce.encode_any(params)
+    return encoding.encode_any(params)
 
 
 def line(method: str, params: bytes, request_id: int | None = None) -> bytes:
@@ -116,7 +117,7 @@ def _call(method: str, params: dict[str, Any], parse: Callable[[Result], T]) -> 
 
 def handshake() -> Call[Record]:
     """``server.handshake`` as this library says it."""
-    return record("server.handshake", client_version=VERSION, protocol_version=wire.PROTOCOL_VERSION)
+    return record("server.handshake", client_version=VERSION, protocol_version=messages.PROTOCOL_VERSION)
 
 
 def list_runs(
@@ -154,7 +155,7 @@ def record_turns(
     run_id: str, turns: Sequence[dict[str, Any]], writer: str | None, seq: int | None, *, durable: bool
 ) -> Call[Record]:
     """``runs.record_turns`` with an answer.  Each turn is encoded by itself: looked at together they seem deep."""
-    encoded = b",".join(coerce.encode_each(turns))
+    encoded = b",".join(encoding.encode_each(turns))
     rest = encode_params({"run_id": run_id, "writer": writer, "seq": seq, "durable": durable or None})
     call = record("runs.record_turns", writer=writer)
     return Call(call.method, b'%b,"turns":[%b]}' % (rest[:-1], encoded), call.parse, call.safe)

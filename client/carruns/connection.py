@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Union
 import msgspec
 from msgspec import Raw, Struct
 
-from . import errors, wire
+from carruns.protocol import errors, framing, messages
 
 #: What is read at once: below malloc's mmap threshold, an answer is a few bytes most of the time.  A read that
 #: brings less has emptied the socket.
@@ -66,7 +66,7 @@ class Connection:
 
     def __init__(self) -> None:
         self._last_id = 0
-        self._framer = wire.LineFramer(MAX_ANSWER_BYTES)
+        self._framer = framing.LineFramer(MAX_ANSWER_BYTES)
 
     def next_id(self) -> int:
         """Return an id that this connection has not used."""
@@ -76,7 +76,7 @@ class Connection:
     def request(self, method: str, params: Any) -> tuple[int, bytes]:
         """Return a fresh id and the line that asks ``method`` under it."""
         request_id = self.next_id()
-        return request_id, wire.request(method, params, request_id)
+        return request_id, messages.request(method, params, request_id)
 
     def receive(self, data: bytes) -> list[Event]:
         """Return what the bytes complete, in the order in which it came."""

@@ -13,10 +13,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from . import calls, coerce, errors, wire
-from .connection import Answer, as_request
-from .engine import Engine, Reply
-from .session import Phase, Session
+from carruns import calls, encoding
+from carruns.connection import Answer, as_request
+from carruns.engine import Engine, Reply
+from carruns.protocol import errors, messages
+from carruns.session import Phase, Session
 
 log = logging.getLogger("carruns")
 log.addHandler(logging.NullHandler())
@@ -284,10 +285,10 @@ class Courier:
     def _replace(self, session: Session, seq: int, line: bytes, reason: str) -> None:
         """The daemon will never take this turn as it is: mend it, or put a gap turn in its place, and go on."""
         turn = session.turn_of(line)
-        mended = None if seq in session.gaps or session.mended == seq else coerce.mend(turn)
+        mended = None if seq in session.gaps or session.mended == seq else encoding.mend(turn)
         if mended is not None:
             session.mended = seq
-            fresh = wire.turn_line(session.head, seq, mended)
+            fresh = messages.turn_line(session.head, seq, mended)
         else:
             log.warning("run %s: turn %d was refused (%s); a gap is recorded", session.run_id, seq, reason)
             fresh = session.gap_line(seq, reason)

@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from . import calls, errors, wire
-from .connection import READ_BYTES, Answer, Connection, Notification
-from .outage import Outage
+from carruns import calls
+from carruns.connection import READ_BYTES, Answer, Connection, Notification
+from carruns.outage import Outage
+from carruns.protocol import errors, framing, messages
 
 T = TypeVar("T")
 AnswerHandler = Callable[[Answer], None]
@@ -108,7 +109,7 @@ class Engine:
         self.ready = False
         self.opened_at = self.heard_at = self.moved_at = 0.0
         self.greeting: dict[str, Any] = {}
-        self.max_line = wire.DEFAULT_MAX_LINE_BYTES
+        self.max_line = framing.DEFAULT_MAX_LINE_BYTES
         #: Off while somebody else waits for the socket to be readable: reading it empty would leave them waiting.
         self.may_read = True
         self.flooded = False  # more came at once than a reader who keeps up would see; a follower resets it
@@ -173,9 +174,9 @@ class Engine:
             return
         greeting = greet.parse(answer.result)
         spoken = greeting.get("protocol_version")
-        if spoken != wire.PROTOCOL_VERSION:
+        if spoken != messages.PROTOCOL_VERSION:
             mismatch = errors.VersionMismatch(
-                f"the daemon speaks protocol {spoken}, this library {wire.PROTOCOL_VERSION}: "
+                f"the daemon speaks protocol {spoken}, this library {messages.PROTOCOL_VERSION}: "
                 "upgrade the older of the two, then restart the daemon"
             )
             self.lose(mismatch)
@@ -184,7 +185,7 @@ class Engine:
         self.greeting = greeting
         limits = greeting.get("limits")
         limit = limits.get("max_line_bytes") if isinstance(limits, dict) else None
-        self.max_line = limit if isinstance(limit, int) and limit > 4096 else wire.DEFAULT_MAX_LINE_BYTES
+        self.max_line = limit if isinstance(limit, int) and limit > 4096 else framing.DEFAULT_MAX_LINE_BYTES
         self.ready, self.problem, self._start_due = True, None, True
         self.outage.ended(self.clock())
         if self._starter is not None:

@@ -14,8 +14,8 @@ import struct
 import sys
 from collections.abc import Callable
 
-from . import errors
-from .connection import READ_BYTES, Connection
+from carruns.connection import READ_BYTES, Connection
+from carruns.protocol import errors
 
 #: SIGPIPE would kill a host that has set it back to its default; no call may block.
 NOWAIT: int = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)

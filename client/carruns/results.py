@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, overload
 from msgspec import Raw
 from msgspec.json import Decoder
 
-from .records import Record
+from carruns.protocol.records import Record
 
 End = Literal["", "stored", "spooled", "pending", "refused"]
 

@@ -36,8 +36,9 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any
 
-from . import coerce, wire
-from .results import End
+from carruns import encoding
+from carruns.protocol import messages
+from carruns.results import End
 
 #: What a turn costs beside its bytes: 8 MiB of cost are at most 8,192 turns.
 TURN_COST = 1024
@@ -90,7 +91,7 @@ class Session:
     def begin(self, writer: str) -> None:
         """Number from 0 again under a new name, with nothing unacknowledged."""
         self.writer = writer
-        self.head = wire.turn_head(self.run_id, writer)
+        self.head = messages.turn_head(self.run_id, writer)
         self.next_seq = 0
         self.acked = self.spooled = self.sent = -1
         self.asked = self.mended = -1
@@ -131,7 +132,7 @@ class Session:
         """
         while True:
             seq = self.next_seq
-            line = b'%b%d,"turns":[%b]}}\n' % (self.head, seq, turn)  # wire.turn_line, written out
+            line = b'%b%d,"turns":[%b]}}\n' % (self.head, seq, turn)  # messages.turn_line, written out
             if self.next_seq == seq:
                 break
         self.next_seq = seq + 1
@@ -227,7 +228,7 @@ class Session:
         if seq not in self.gaps:
             self.gaps[seq] = 1
             self.dropped += 1
-        return wire.turn_line(self.head, seq, gap_turn(1, reason))
+        return messages.turn_line(self.head, seq, gap_turn(1, reason))
 
     def replace(self, seq: int, line: bytes) -> None:
         """Put another line in a turn's place in memory."""
@@ -257,8 +258,8 @@ class Session:
     def header(self) -> bytes:
         """Return the line that opens the run for whoever drains the spool file."""
         if self.start is not None and not self.started:
-            return wire.request("runs.start", self.start)
-        return wire.request("runs.resume", {"run_id": self.run_id, "writer": self.writer})
+            return messages.request("runs.start", self.start)
+        return messages.request("runs.resume", {"run_id": self.run_id, "writer": self.writer})
 
     # --- lines ----------------------------------------------------------------------------------------------
 
@@ -292,4 +293,4 @@ class Session:
 
 def gap_turn(lost: int, reason: str) -> bytes:
     """Return the turn that stands in a trace where ``lost`` turns are missing."""
-    return coerce.encode({"error": {"kind": "gap", "lost": lost, "reason": reason}})
+    return encoding.encode({"error": {"kind": "gap", "lost": lost, "reason": reason}})

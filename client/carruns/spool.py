@@ -14,8 +14,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import paths
-from .ids import uuid7
+from carruns.protocol import paths
+from carruns.protocol.ids import uuid7
 
 _READ = 1 << 16
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC

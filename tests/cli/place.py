@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from carruns import Client
-from carruns.records import Record
+from carruns.protocol.records import Record
 from tests.support import PATIENCE, Daemon, clean_environment
 
 _UNSET = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")

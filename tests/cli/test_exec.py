@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from carruns.records import Record
+from carruns.protocol.records import Record
 from tests.cli.place import Place
 from tests.support import wait_until
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carruns.cli import clean, fold, humane
 from carruns.cli.screen import Screen
-from carruns.cli.table import Cell, Column, render
+from carruns.render import clean, fold, humane
+from carruns.render.table import Cell, Column, render
 
 NOW = 1_795_000_000 * humane.SECOND
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from carruns.cli.needles import needles
-from carruns.cli.search import Query, Search
-from carruns.cli.tally import percentile
+from carruns.reading.needles import needles
+from carruns.reading.search import Query, Search
+from carruns.reading.tally import percentile
 from tests.cli.place import Place
 
 
@@ -113,7 +113,7 @@ def test_lines_longer_than_the_buffer_and_torn_ones(place: Place, monkeypatch: p
     lines = [{"record": "turn", "index": n, "output": "x" * (n * 37) + f" needle{n}"} for n in range(40)]
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"record":"turn","index":40,"output":"needle40"}'
     (directory / "r.jsonl").write_text(text)
-    monkeypatch.setattr("carruns.cli.search._BLOCK", 100)
+    monkeypatch.setattr("carruns.reading.search._BLOCK", 100)
     query = Query(re.compile("needle"), None, None, ("output",), None, None)
     search = Search(place.runs_root, query, lambda done, total: None)
     assert [match.where for match in search.matches()] == [f"#{n}" for n in range(41)]

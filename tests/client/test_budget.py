@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from carruns import Client, NotStored, RunTerminal, VersionMismatch
-from carruns.driver import Driver
 from carruns.engine import Wait
+from carruns.sync.driver import Driver
 from tests.client.fake import FakeDaemon, Json
 from tests.support import Daemon, wait_until
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carruns import coerce
+from carruns import encoding
 from tests.support import nested, strict
 
 
@@ -41,7 +41,7 @@ class Point:
 
 
 def turned(value: Any) -> Any:
-    return strict(coerce.encode_any({"v": value}))["v"]
+    return strict(encoding.encode_any({"v": value}))["v"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_what_becomes_of_it(value: Any, expected: Any) -> None:
 def test_a_cycle() -> None:
     cycle: list[Any] = [1]
     cycle.append({"again": cycle})
-    assert turned(cycle) == [1, {"again": coerce.CYCLE}]
+    assert turned(cycle) == [1, {"again": encoding.CYCLE}]
 
 
 def test_the_same_object_twice_is_no_cycle() -> None:
@@ -121,17 +121,17 @@ def _lists(levels: int) -> list[Any]:
     ],
 )
 def test_what_is_surely_shallow(value: Any, shallow: bool) -> None:
-    assert coerce.surely_shallow(value) is shallow
+    assert encoding.surely_shallow(value) is shallow
 
 
 def test_one_bad_turn_among_good_ones_is_bent_alone() -> None:
     good = {"prompt": "[" * 300, "output": [1]}
     for bad in ({"a": _lists(200)}, {"a": "\ud800"}):
-        first, second, third = coerce.encode_each([good, bad, good])
-        assert first == third == coerce.encode(good)
+        first, second, third = encoding.encode_each([good, bad, good])
+        assert first == third == encoding.encode(good)
         strict(second)
-        assert second == coerce.encode_any(bad)
-    assert coerce.encode_each([]) == []
+        assert second == encoding.encode_any(bad)
+    assert encoding.encode_each([]) == []
 
 
 def test_a_string_of_brackets_is_not_deep() -> None:
@@ -158,8 +158,8 @@ def test_anything_at_all(value: Any) -> None:
 
 
 def test_a_turn_over_the_limit_is_cut_and_says_by_how_much() -> None:
-    turn = coerce.encode({"tool": "t", "output": "é" * 300_000, "parameters": ["x" * 10]})
-    cut = strict(coerce.fit(turn, 100_000))
+    turn = encoding.encode({"tool": "t", "output": "é" * 300_000, "parameters": ["x" * 10]})
+    cut = strict(encoding.fit(turn, 100_000))
     assert cut["parameters"] == ["x" * 10]
     assert cut["output"].startswith("é")
     missing = int(cut["output"].rsplit(" bytes missing]")[0].rsplit(" ")[-1])
@@ -168,20 +168,20 @@ def test_a_turn_over_the_limit_is_cut_and_says_by_how_much() -> None:
 
 
 def test_a_turn_of_too_many_small_things_loses_its_largest_field() -> None:
-    turn = coerce.encode({"tool": "t", "output": list(range(100_000)), "parameters": [1]})
-    cut = strict(coerce.fit(turn, 50_000))
+    turn = encoding.encode({"tool": "t", "output": list(range(100_000)), "parameters": [1]})
+    cut = strict(encoding.fit(turn, 50_000))
     assert (cut["tool"], cut["parameters"]) == ("t", [1])
     assert cut["output"].endswith("bytes missing]")
 
 
 def test_a_turn_that_fits_is_left_alone() -> None:
     turn = b'{"tool":"t"}'
-    assert coerce.fit(turn, 1000) is turn
+    assert encoding.fit(turn, 1000) is turn
 
 
 def test_mending_gives_known_fields_their_types() -> None:
-    turn = coerce.encode({"tool": 1, "prompt": None, "duration_ms": "x", "usage": [1], "verifier_verdict": 3})
-    mended = coerce.mend(turn)
+    turn = encoding.encode({"tool": 1, "prompt": None, "duration_ms": "x", "usage": [1], "verifier_verdict": 3})
+    mended = encoding.mend(turn)
     assert mended is not None
     assert strict(mended) == {
         "tool": "1",
@@ -190,4 +190,4 @@ def test_mending_gives_known_fields_their_types() -> None:
         "usage": {"value": [1]},
         "verifier_verdict": {"value": 3},
     }
-    assert coerce.mend(mended) is None
+    assert encoding.mend(mended) is None

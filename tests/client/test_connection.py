@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from carruns import errors
 from carruns.connection import Answer, Connection, Event, Garbage, Notification, as_request
-from carruns.wire import turn_head, turn_line
+from carruns.protocol import errors
+from carruns.protocol.messages import turn_head, turn_line
 
 ANSWER = b'{"jsonrpc":"2.0","id":7,"result":{"a":[1,2]}}\n'
 REFUSAL = b'{"id":8,"error":{"code":-32001,"message":"no such run","data":{"kind":"run_not_found"}}}\n'

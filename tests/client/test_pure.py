@@ -16,14 +16,16 @@ PURE = (
     "connection",
     "session",
     "outage",
-    "coerce",
+    "encoding",
     "calls",
     "results",
-    "records",
-    "wire",
-    "times",
+    "protocol/records",
+    "protocol/framing",
+    "protocol/messages",
+    "protocol/nesting",
+    "protocol/times",
     "engine",
-    "follow",
+    "subscriber",
 )
 IMPURE = {"socket", "select", "selectors", "threading", "asyncio", "anyio", "trio", "time", "subprocess", "fcntl"}
 
@@ -71,9 +73,15 @@ def test_the_sync_client_loads_no_event_loop() -> None:
     assert not extra & {"anyio", "asyncio", "click", "rich", "uvloop", "subprocess", "trio"}
 
 
-@pytest.mark.parametrize("module", PURE[:9])
+@pytest.mark.parametrize("module", PURE[:11])
 def test_a_pure_module_loads_no_socket(module: str) -> None:
-    assert not loaded_by(f"import carruns.{module}") & {"socket", "asyncio", "anyio", "threading", "subprocess"}
+    assert not loaded_by(f"import carruns.{module.replace('/', '.')}") & {
+        "socket",
+        "asyncio",
+        "anyio",
+        "threading",
+        "subprocess",
+    }
 
 
 def test_every_public_name_is_there() -> None:

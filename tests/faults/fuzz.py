@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 
-from carruns.wire import LineFramer
-from carrunsd import traces, triage
-from carrunsd.refusals import RequestError
-from carrunsd.store import doctor, reader, repair
+from carruns.protocol.framing import LineFramer
+from carrunsd.store import doctor, pages, reader, repair, scan
 from carrunsd.store.runfile import RunFile
+from carrunsd.wire import decode
+from carrunsd.wire.errors import RequestError
 from tests.faults.grammar import HUGE, KEYS, TEXTS, Maker
 from tests.support import Daemon, Wire, short_directory, strict
 
@@ -58,7 +58,7 @@ def _read(line: bytes) -> None:
     if not line.strip():
         return
     try:
-        found = triage.read(line)
+        found = decode.read(line)
     except RequestError as error:
         fault = error.message
     else:
@@ -212,10 +212,10 @@ def _read_in_all_ways(path: Path, data: bytes, good: list[bytes]) -> None:
     with path.open("rb") as file:
         fd = file.fileno()
         records, skipped = reader.records(fd)
-        scan = reader.scan(fd)
-        reader.ends_open(fd, len(data))
-        reader.glance(fd)
-        scan.summary()
+        found = scan.scan(fd)
+        scan.ends_open(fd, len(data))
+        scan.glance(fd)
+        found.summary()
         lines = _paged(fd)
     assert lines == records or HUGE.search(data), data
     kept = [json.dumps(record, sort_keys=True) for record in records]
@@ -224,15 +224,15 @@ def _read_in_all_ways(path: Path, data: bytes, good: list[bytes]) -> None:
     assert len(records) >= len(good)
     if HUGE.search(data):  # only a look at each line by itself finds these; the daemon writes none
         return
-    assert scan.turn_count == sum(record["record"] == "turn" for record in records), data
-    assert scan.skipped == skipped, (scan.skipped, skipped, data)
+    assert found.turn_count == sum(record["record"] == "turn" for record in records), data
+    assert found.skipped == skipped, (found.skipped, skipped, data)
 
 
 def _paged(fd: int) -> list[Json]:
     out: list[Json] = []
     cursor = offset = 0
     while True:
-        page, offset = traces.read_page(fd, cursor, offset, 3)
+        page, offset = pages.read_page(fd, cursor, offset, 3)
         assert page.cursor > cursor or not page.more
         cursor = page.cursor
         out += json.loads(b"[" + page.records + b"]")

@@ -15,10 +15,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from carrunsd import config, dispatch, triage
+from carrunsd import config
 from carrunsd.core import Core
-from carrunsd.ledger import Run
-from carrunsd.tickets import Outbox, Ticket
+from carrunsd.methods import dispatch
+from carrunsd.run import Run
+from carrunsd.wire import decode
+from carrunsd.wire.replies import Outbox, Ticket
 from tests.faults.device import Device
 from tests.support import PATIENCE
 
@@ -73,7 +75,7 @@ class World:
     def ask(self, method: str, name: str, *, durable: bool = False, answer: bool = True, **params: Any) -> None:
         if durable and method in ("runs.record_turns", "runs.flush"):
             params["durable"] = True  # an end is so by itself
-        request = triage.read(msgspec.json.encode({"id": 1, "method": method, "params": params}))
+        request = decode.read(msgspec.json.encode({"id": 1, "method": method, "params": params}))
         ticket = Watched(self, durable=durable) if answer else None
         outcome: Awaitable[None] | None = dispatch.handle(self.core, self.peer, request, ticket, big=False)
         assert outcome is None
@@ -139,8 +141,8 @@ async def test_no_answer_comes_too_early(
     monkeypatch: pytest.MonkeyPatch, base: Path, faults: tuple[str, ...], policy: str, seed: int
 ) -> None:
     dice = random.Random(seed)
-    monkeypatch.setattr("carrunsd.syncer.EVERYSEC_DELAY", 0.05)
-    monkeypatch.setattr("carrunsd.syncer.CALM_SECS", 0.01)
+    monkeypatch.setattr("carrunsd.writing.syncer.EVERYSEC_DELAY", 0.05)
+    monkeypatch.setattr("carrunsd.writing.syncer.CALM_SECS", 0.01)
     car_dir = base / "car"
     car_dir.mkdir(mode=0o700)
     (car_dir / "config.toml").write_text(f'[carrunsd]\nfsync = "{policy}"\n')

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from carruns import times
+from carruns.protocol import times
 from carrunsd.store import RunEnded, RunStarted, RunStore, RunTurn
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0

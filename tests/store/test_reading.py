@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from carrunsd.store import RunStatus, RunStore, reader
-from carrunsd.traces import read_page
+from carrunsd.store import RunStatus, RunStore, reader, scan
+from carrunsd.store.pages import read_page
 from tests.store.making import append_raw, ended, incomplete, started, turn
 from tests.support import short_directory
 
@@ -26,13 +26,13 @@ def store(base: Path) -> RunStore:
     return RunStore(base / "runs")
 
 
-def scan(data: bytes) -> reader.Scan:
+def scanned(data: bytes) -> scan.Scan:
     """Scan a file that holds ``data``."""
     with short_directory() as base:
         (base / "f").write_bytes(data)
         fd = os.open(base / "f", os.O_RDONLY)
         try:
-            return reader.scan(fd)
+            return scan.scan(fd)
         finally:
             os.close(fd)
 
@@ -83,7 +83,7 @@ def test_incomplete_in_every_encoding_serde_has(store: RunStore, termination: An
     ("rust", "ours"), [("PartialSuccess", "partial_success"), ("GiveUp", "give_up"), ("timeout", "timeout")]
 )
 def test_statuses_as_rust_names_them(rust: str, ours: str) -> None:
-    assert reader.outcome_status({"Outcome": {"status": rust}}) == ours
+    assert scan.outcome_status({"Outcome": {"status": rust}}) == ours
 
 
 def as_map(record: Any) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def test_a_start_with_a_wrong_field_is_no_start(field: str, value: str) -> None:
     name = f'"{field}":'.encode()
     begin = START.index(name) + len(name)
     end = START.index(b'"', begin + 1) + 1
-    assert scan(START[:begin] + value.encode() + START[end:]).summary() is None or value == '"x"'
+    assert scanned(START[:begin] + value.encode() + START[end:]).summary() is None or value == '"x"'
 
 
 GOOD = [
@@ -192,7 +192,7 @@ def test_scan_records_and_pages_agree(lines: list[bytes], tail: bytes) -> None:
         (base / "f").write_bytes(b"".join(lines) + tail)
         fd = os.open(base / "f", os.O_RDONLY)
         try:
-            found = reader.scan(fd)
+            found = scan.scan(fd)
             trace, skipped = reader.records(fd)
             page, end = read_page(fd, 0, 0, None)
         finally:
@@ -259,13 +259,13 @@ def test_the_end_alone_never_calls_an_open_run_ended(base: Path, data: bytes, ma
     (base / "f").write_bytes(data)
     fd = os.open(base / "f", os.O_RDONLY)
     try:
-        assert reader.ends_open(fd, len(data)) is may_be_open
+        assert scan.ends_open(fd, len(data)) is may_be_open
     finally:
         os.close(fd)
 
 
 def test_a_scan_knows_writers_and_the_next_index() -> None:
-    found = scan(
+    found = scanned(
         START
         + b'{"record":"turn","index":0,"writer":"w","seq":0}\n'
         + b'{"record":"turn","index":9,"writer":"w","seq":1}\n'

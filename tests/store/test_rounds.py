@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from carrunsd.rounds import Directory, Round, Track
 from carrunsd.store.tree import ROOT, Tree
+from carrunsd.writing.rounds import Directory, Round, Track
 
 
 def test_a_round_has_each_directory_once(base: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carruns.cli import service_units
-from carruns.cli.service import service
+from carruns.cli.commands.look_after.service import service
 from tests.support import wait_until
 from tests.systemd.manager import Manager
 

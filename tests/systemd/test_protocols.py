@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from carrunsd import logs
+from carrunsd.host import logs
 from tests.support import PATIENCE, Daemon, Wire, listens, wait_until
 
 #: What systemd does between fork and exec: the socket becomes descriptor 3, the variables name this very process.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from carruns.wire import LineFramer
+from carruns.protocol.framing import LineFramer
 
 LIMIT = 20
 LINES = st.lists(st.binary(max_size=2 * LIMIT).map(lambda b: b.replace(b"\n", b"") + b"\n"), max_size=8)

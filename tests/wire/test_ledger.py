@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from carruns.records import Turn
-from carrunsd.ledger import COMPLETED, INCOMPLETE, OPEN, TRANSITIONS, Run
+from carruns.protocol.records import Turn
+from carrunsd.run import COMPLETED, INCOMPLETE, OPEN, TRANSITIONS, Run
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carruns.records import Turn
-from carrunsd.limits import cut, fit_turn
+from carruns.protocol.records import Turn
+from carrunsd.wire.cut import cut, fit_turn
 
 MARKER = re.compile(r"\.\.\. \[truncated: (\d+) bytes missing\]$")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carruns import errors
-from carrunsd.tickets import Outbox
+from carruns.protocol import errors
+from carrunsd.wire.replies import Outbox
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carruns import times
+from carruns.protocol import times
 
 
 @pytest.mark.parametrize(

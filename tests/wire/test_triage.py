@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from carrunsd import requests, triage
-from carrunsd.refusals import RequestError
+from carrunsd.wire import decode, requests
+from carrunsd.wire.errors import RequestError
 from tests.support import nested
 
 
 def fault(line: bytes) -> RequestError:
     with pytest.raises(RequestError) as caught:
-        triage.read(line)
+        decode.read(line)
     return caught.value
 
 
@@ -50,7 +50,7 @@ def test_each_fault_has_its_kind(line: bytes, kind: str, request_id: Any, words:
 
 
 def test_unknown_fields_of_a_turn_are_no_fault() -> None:
-    request = triage.read(
+    request = decode.read(
         b'{"method":"runs.record_turns","params":{"run_id":"r","turns":[{"prompt":"p","x":[1]}]}}'
     )
     assert type(request) is requests.LooseRecordTurns
@@ -73,7 +73,7 @@ def test_known_fields_are_checked_beside_unknown_ones(turn: bytes, words: str) -
 
 
 def test_a_batch_is_read_part_by_part() -> None:
-    good, bad, odd = triage.read(b'[{"id":1,"method":"server.ping"},{"id":2,"method":"x"},3]')
+    good, bad, odd = decode.read(b'[{"id":1,"method":"server.ping"},{"id":2,"method":"x"},3]')
     assert type(good) is requests.Ping
     assert (bad.data["kind"], bad.request_id) == ("method_not_found", 2)
     assert (odd.data["kind"], odd.request_id) == ("invalid_request", None)

@@ -1,7 +1,7 @@
 """The asynchronous client, for asyncio (uvloop too) and trio.  ``sync`` is made from what stands here."""
 
 from .client import AsyncClient
-from .feeds import AsyncSubscription, AsyncWatch
 from .run import AsyncRun
+from .subscriptions import AsyncSubscription, AsyncWatch
 
 __all__ = ["AsyncClient", "AsyncRun", "AsyncSubscription", "AsyncWatch"]

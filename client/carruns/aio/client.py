@@ -9,17 +9,18 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from carruns import calls
-from carruns.aio_driver import AsyncDriver, Beginning
 from carruns.calls import Call, Instant
-from carruns.core import DEFAULT_SPOOL_BYTES, Core, watch_over
-from carruns.follow import RunFollower, Watcher
-from carruns.ids import uuid7
-from carruns.records import Record
+from carruns.core import DEFAULT_SPOOL_BYTES, Core
+from carruns.process import watch_over
+from carruns.protocol.ids import uuid7
+from carruns.protocol.records import Record
 from carruns.results import Delivery, Trace
 from carruns.session import Session
+from carruns.subscriber import RunFollower, Watcher
 
-from .feeds import AsyncSubscription, AsyncWatch
+from .driver import AsyncDriver, Beginning
 from .run import AsyncRun
+from .subscriptions import AsyncSubscription, AsyncWatch
 
 T = TypeVar("T")
 

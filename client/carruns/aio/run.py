@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from carruns import wire
-from carruns.core import PLAIN_TURN, RunBase
+from carruns.core import PLAIN_TURN
 from carruns.fields import TurnFields
 from carruns.link import NOWAIT
+from carruns.protocol import nesting
 from carruns.results import Delivery
+from carruns.run_base import RunBase
 from carruns.session import TURN_COST, Session
 
 if TYPE_CHECKING:
     from .client import AsyncClient
 
-_MAX_DEPTH = wire.MAX_DEPTH
+_MAX_DEPTH = nesting.MAX_DEPTH
 
 
 class AsyncRun(RunBase):

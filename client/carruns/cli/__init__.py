@@ -11,6 +11,6 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status (``carruns.cli.exits``)."""
-    from .app import run
+    from carruns.cli.app import run
 
     sys.exit(run(sys.argv[1:] if argv is None else list(argv)))

@@ -1,5 +1,5 @@
 """``python -m carruns.cli``: the same as ``carruns``."""
 
-from . import main
+from carruns.cli import main
 
 main()

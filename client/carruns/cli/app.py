@@ -12,41 +12,43 @@ from importlib import import_module
 
 import click
 
-from carruns.version import VERSION
-
-from . import exits
-from .screen import warn
-from .settings import Settings, common_options, examples
+from carruns.cli import exits
+from carruns.cli.screen import warn
+from carruns.cli.settings import Settings, common_options, examples
+from carruns.protocol.version import VERSION
 
 #: Section, then name, module (and the command's name in it), and what the help says in a line.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Look": {
-        "list": ("list_runs:list_runs", "Runs, newest first."),
-        "show": ("show:show", "One run: its turns, their timing, how it ended."),
-        "tail": ("tail:tail", "What runs record, as it comes."),
-        "top": ("top:top", "A live screen of the open runs."),
-        "grep": ("grep:grep", "Search prompts, tools, parameters and outputs."),
-        "agents": ("agents:agents", "Who has runs here."),
-        "stats": ("stats:stats", "Success, durations, failures and tokens by agent and tool."),
-        "du": ("du:du", "Where the space goes, and what retention removes."),
-        "export": ("export:export", "A run as JSONL, JSON, Markdown or one HTML file."),
+        "list": ("look.list:list_runs", "Runs, newest first."),
+        "show": ("look.show:show", "One run: its turns, their timing, how it ended."),
+        "tail": ("look.tail:tail", "What runs record, as it comes."),
+        "top": ("look.top:top", "A live screen of the open runs."),
+        "grep": ("look.grep:grep", "Search prompts, tools, parameters and outputs."),
+        "agents": ("look.agents:agents", "Who has runs here."),
+        "stats": ("look.stats:stats", "Success, durations, failures and tokens by agent and tool."),
+        "du": ("look.du:du", "Where the space goes, and what retention removes."),
+        "export": ("look.export:export", "A run as JSONL, JSON, Markdown or one HTML file."),
     },
     "Record": {
-        "exec": ("exec:exec_command", "Run a command as a run; its output, exit code and duration are kept."),
-        "record": ("record:record", "Turns as JSON lines from standard input become a run."),
-        "start": ("scripts:start", "Begin a detached run and print its id."),
-        "turn": ("scripts:turn", "Add a turn to a run."),
-        "end": ("scripts:end", "End a run."),
+        "exec": (
+            "record.exec:exec_command",
+            "Run a command as a run; its output, exit code and duration are kept.",
+        ),
+        "record": ("record.record:record", "Turns as JSON lines from standard input become a run."),
+        "start": ("record.start:start", "Begin a detached run and print its id."),
+        "turn": ("record.turn:turn", "Add a turn to a run."),
+        "end": ("record.end:end", "End a run."),
     },
     "Look after": {
-        "rm": ("remove:rm", "Move ended runs to the trash."),
-        "prune": ("remove:prune", "Remove now what retention does not keep."),
-        "trash": ("trash:trash", "List the trash, take a run back, empty it."),
-        "import": ("import_runs:import_runs", "Bring runs in from files or another car directory."),
-        "status": ("status:status", "Is the daemon up, and what is wrong if not."),
-        "doctor": ("doctor:doctor", "What is wrong with the daemon and the store; mends it."),
-        "service": ("service:service", "The systemd user units."),
-        "demo": ("demo:demo", "Several agents at once in a temporary car directory."),
+        "rm": ("look_after.rm:rm", "Move ended runs to the trash."),
+        "prune": ("look_after.prune:prune", "Remove now what retention does not keep."),
+        "trash": ("look_after.trash:trash", "List the trash, take a run back, empty it."),
+        "import": ("look_after.import_:import_runs", "Bring runs in from files or another car directory."),
+        "status": ("look_after.status:status", "Is the daemon up, and what is wrong if not."),
+        "doctor": ("look_after.doctor:doctor", "What is wrong with the daemon and the store; mends it."),
+        "service": ("look_after.service:service", "The systemd user units."),
+        "demo": ("look_after.demo:demo", "Several agents at once in a temporary car directory."),
     },
 }
 _HOMES = {name: home for section in COMMANDS.values() for name, (home, _) in section.items()}
@@ -65,7 +67,7 @@ class Root(click.Group):
         if home is None:
             return None
         module, _, name = home.partition(":")
-        return getattr(import_module(f"carruns.cli.{module}"), name)  # type: ignore[no-any-return]
+        return getattr(import_module(f"carruns.cli.commands.{module}"), name)  # type: ignore[no-any-return]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -164,7 +166,7 @@ def _said(error: click.ClickException) -> int:
 
 def _from_library(error: Exception) -> int:
     """Say what the library or the daemon said; a defect of ours keeps its traceback."""
-    from carruns import errors
+    from carruns.protocol import errors
 
     if not isinstance(error, errors.CarrunsError):
         raise error

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .capture import Capture
+from carruns.cli.capture import Capture
 
 _SIGNALS = tuple(
     getattr(signal, name)

@@ -11,12 +11,11 @@ from typing import Any
 
 import msgspec
 
-from carruns import times
-from carruns.ids import uuid7
-from carruns.paths import RUNS_NAME
+from carruns.protocol import times
+from carruns.protocol.ids import uuid7
+from carruns.protocol.paths import RUNS_NAME
+from carruns.reading import files
 from carrunsd.store import layout, reader
-
-from . import files
 
 
 @dataclass

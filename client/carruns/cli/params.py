@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from carruns.records import Record
-
-from . import clean, humane
+from carruns.protocol.records import Record
+from carruns.render import clean, humane
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,8 +52,8 @@ class AgentId(_Text):
 
 def _quiet_runs(ctx: click.Context) -> list[Record]:
     """Completion says nothing and breaks nothing."""
-    from .settings import Settings
-    from .source import open_source
+    from carruns.cli.settings import Settings
+    from carruns.reading.source import open_source
 
     try:
         return open_source(ctx.ensure_object(Settings), quiet=True).runs()

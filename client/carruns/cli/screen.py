@@ -95,7 +95,7 @@ def _harmless(text: str) -> str:
     r"""JSON escapes C0 itself; DEL, C1 and the marks of direction are left: write them as ``\uXXXX``."""
     if text.isascii() and "\x7f" not in text:
         return text
-    from .clean import _UNSAFE
+    from carruns.render.clean import _UNSAFE
 
     return _UNSAFE.sub(lambda match: _json_escape(ord(match[0])), text)
 

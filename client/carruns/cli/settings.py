@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carruns import paths
-
-from .screen import Screen
+from carruns.cli.screen import Screen
+from carruns.protocol import paths
 
 if TYPE_CHECKING:
     from carruns import Client

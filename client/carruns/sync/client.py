@@ -11,16 +11,17 @@ from typing import Any, Self, TypeVar
 
 from carruns import calls
 from carruns.calls import Call, Instant
-from carruns.core import DEFAULT_SPOOL_BYTES, Core, watch_over
-from carruns.driver import Driver
-from carruns.follow import RunFollower, Watcher
-from carruns.ids import uuid7
-from carruns.records import Record
+from carruns.core import DEFAULT_SPOOL_BYTES, Core
+from carruns.process import watch_over
+from carruns.protocol.ids import uuid7
+from carruns.protocol.records import Record
 from carruns.results import Delivery, Trace
 from carruns.session import Session
+from carruns.subscriber import RunFollower, Watcher
 
-from .feeds import Subscription, Watch
+from .driver import Driver
 from .run import Run
+from .subscriptions import Subscription, Watch
 
 T = TypeVar("T")
 

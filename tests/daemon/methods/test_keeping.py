@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from carruns import times
+from carruns.protocol import times
 from tests.daemon.methods.records import whole_run
 from tests.support import Daemon, Wire
 

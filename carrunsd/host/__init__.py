@@ -1,0 +1,1 @@
+"""The machine the daemon runs on: systemd, logs, memory, descriptors."""

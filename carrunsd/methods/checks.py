@@ -1,0 +1,51 @@
+"""What many methods check before they do anything."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from carruns.protocol import errors, nesting
+from carrunsd.core import Core
+from carrunsd.run import Run
+from carrunsd.store import strict
+from carrunsd.wire.errors import RequestError
+
+
+def known(run: Run | None, run_id: str) -> Run:
+    """Return the run, or raise if there is none."""
+    if run is None:
+        message = f"there is no run {run_id[:80]!r}; runs.start makes one, runs.list shows what there is"
+        raise RequestError(errors.RUN_NOT_FOUND, message)
+    return run
+
+
+def fetchable(record: Any) -> Any:
+    """Return ``record``, or raise if a strict reader could not read the answer that brings it."""
+    if strict.too_deep_to_fetch(record):
+        message = (
+            f"it nests too deep: in an answer of runs.get_trace it has over {nesting.MAX_DEPTH} levels; flatten"
+        )
+        raise RequestError(errors.UNREADABLE, message)
+    return record
+
+
+_encode = msgspec.json.encode
+_Command = Callable[..., Awaitable[None]]
+
+
+def one_at_a_time(command: _Command) -> _Command:
+    """Let a command that may take long wait for its turn; whoever has gone by then is passed over."""
+
+    @functools.wraps(command)
+    async def queued(core: Core, peer: Any, *given: Any) -> None:
+        async with core.turnstile:
+            if not peer.vanished:
+                await command(core, peer, *given)
+            elif (ticket := given[-1]) is not None:
+                ticket.done(b"null")
+
+    return queued

@@ -1,0 +1,153 @@
+"""Open runs as pure state: the next index, what each writer has stored, and how a run moves on.
+
+Theory of operation: commands change a :class:`Run` at once, the appender writes what came of it a moment later.
+``mark`` keeps the state as of the last good write, and ``undo`` goes back to it when a write fails, so that
+memory never knows more than the file.  No I/O, no clock: times come in as text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET
+
+from carruns.protocol.records import RunStatus
+
+OPEN = RunStatus.IN_PROGRESS
+COMPLETED = RunStatus.COMPLETED
+INCOMPLETE = RunStatus.INCOMPLETE
+
+#: What may happen to a run, and what it becomes.  ``incomplete`` is provisional, an outcome is final.
+TRANSITIONS: dict[tuple[RunStatus, str], RunStatus] = {
+    (OPEN, "turn"): OPEN,
+    (OPEN, "complete"): COMPLETED,
+    (OPEN, "stop"): INCOMPLETE,  # abandoned, disconnected, daemon_restart
+    (OPEN, "resume"): OPEN,
+    (INCOMPLETE, "resume"): OPEN,
+    (INCOMPLETE, "stop"): INCOMPLETE,
+}
+
+#: Why a batch of turns was dropped (SPEC section 4).
+RUN_TERMINAL = "run_terminal"
+TURN_LIMIT = "run_turn_limit"
+OUT_OF_ORDER = "out_of_order"
+
+_DAEMONS_OWN = frozenset(("record", "index", "recorded_at", "writer", "seq"))
+
+
+class Run:
+    """One run as the daemon knows it.  ``lines`` is the number of lines in its file: the cursor of its end."""
+
+    __slots__ = (
+        "_mark", "agent_id", "detached", "ended_at", "intent", "journal", "lines", "next_index", "outcome",
+        "outcome_status", "owners", "run_id", "started_at", "status", "timer", "turn_count", "watched", "writers",
+    )  # fmt: skip
+
+    def __init__(self, run_id: str, agent_id: str, intent: str, started_at: str) -> None:
+        self.run_id = run_id
+        self.agent_id = agent_id
+        self.intent = intent
+        self.started_at = started_at
+        self.status = OPEN
+        self.detached = False
+        self.turn_count = 0
+        self.next_index = 0
+        self.lines = 0
+        self.writers: dict[str, int] = {}
+        self.outcome: dict[str, Any] | None = None
+        self.outcome_status: str | None = None
+        self.ended_at: str | None = None
+        self.owners: set[Any] = set()
+        self.timer: Any = None
+        self.watched = False
+        self.journal: Any = None
+        self._mark: tuple[Any, ...] | None = None
+
+    def can(self, event: str) -> bool:
+        """Tell whether ``event`` may happen to the run now."""
+        return (self.status, event) in TRANSITIONS
+
+    def move(self, event: str) -> None:
+        """Let ``event`` happen.  Raises ``KeyError`` where it may not."""
+        self.status = TRANSITIONS[self.status, event]
+
+    # -- turns ---------------------------------------------------------------------------------------------
+
+    def order(self, writer: str | None, seq: int | None, count: int) -> int:
+        """Return how many of ``count`` turns from ``seq`` are stored already; -1 if some before them are not."""
+        if writer is None or seq is None:
+            return 0
+        expected = self.writers.get(writer, -1) + 1
+        if seq == expected:
+            return 0
+        return -1 if seq > expected else min(count, expected - seq)
+
+    def take(self, turns: list[Any], writer: str | None, seq: int | None, stamp: str) -> list[Any]:
+        """Number and stamp ``turns`` (all structs or all mappings) as the next ones; return them as written."""
+        count = len(turns)
+        index = self.next_index
+        if type(turns[0]) is dict:
+            turns = [_numbered(turn, index + n, stamp, writer, seq, n) for n, turn in enumerate(turns)]
+        elif writer is None or seq is None:
+            for number, turn in enumerate(turns, index):
+                turn.index, turn.recorded_at, turn.writer, turn.seq = number, stamp, UNSET, UNSET
+        else:
+            ahead = seq - index
+            for number, turn in enumerate(turns, index):
+                turn.index = number
+                turn.recorded_at = stamp
+                turn.writer = writer
+                turn.seq = number + ahead
+        if writer is not None and seq is not None:
+            self.writers[writer] = seq + count - 1
+        self.next_index = index + count
+        self.turn_count += count
+        self.lines += count
+        return turns
+
+    def untake(self, before: tuple[int, int, int], writer: str | None, acked: int | None) -> None:
+        """Take back the last :meth:`take`: ``before`` is ``next_index, turn_count, lines`` as they were."""
+        self.next_index, self.turn_count, self.lines = before
+        if writer is not None:
+            if acked is None:
+                self.writers.pop(writer, None)
+            else:
+                self.writers[writer] = acked
+
+    # -- undo ----------------------------------------------------------------------------------------------
+
+    def mark(self) -> None:
+        """Remember the state, unless one is remembered already."""
+        if self._mark is None:
+            self._mark = (
+                self.status, self.turn_count, self.next_index, self.lines, dict(self.writers), self.outcome,
+                self.outcome_status, self.ended_at,
+            )  # fmt: skip
+
+    def settle(self) -> None:
+        """What has happened since the mark is in the file."""
+        self._mark = None
+
+    def undo(self) -> None:
+        """Go back to the mark: the file did not take what came after it."""
+        if self._mark is not None:
+            (
+                self.status, self.turn_count, self.next_index, self.lines, self.writers, self.outcome,
+                self.outcome_status, self.ended_at,
+            ) = self._mark  # fmt: skip
+            self._mark = None
+
+
+def _numbered(
+    turn: dict[str, Any], index: int, stamp: str, writer: str | None, seq: int | None, place: int
+) -> dict[str, Any]:
+    """Return a turn with unknown fields as it is to be written: all it came with, the daemon's own fields set."""
+    out: dict[str, Any] = {"record": "turn", "index": index}
+    out.update((key, value) for key, value in turn.items() if key not in _DAEMONS_OWN)
+    out.setdefault("parameters", None)
+    if out.get("verifier_verdict") is None:
+        out["verifier_verdict"] = "not_run"
+    out["recorded_at"] = stamp
+    if writer is not None:
+        out["writer"], out["seq"] = writer, None if seq is None else seq + place
+    return out

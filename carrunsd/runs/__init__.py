@@ -1,0 +1,1 @@
+"""Which runs there are: in memory, on disk, and where in their files readers are."""

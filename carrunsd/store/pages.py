@@ -1,0 +1,128 @@
+"""Serving a run's records from its file: raw lines in pages, decoded only to know that they are good.
+
+A cursor is the number of lines of the file behind which to go on.  Where a page ended is remembered, so that the
+next one starts there without reading what came before.
+"""
+
+from __future__ import annotations
+
+import os
+
+from carruns.protocol.framing import occurrences
+from carrunsd.store import reader
+
+BLOCK_BYTES = 256 << 10  # that is read at once: what fits the processor's cache is copied fast
+MAX_PAGE_BYTES = 384 << 10  # a page ends with the block, cut at a line's end, that reaches it: the second
+
+
+class Page:
+    """Lines of a file up to ``cursor``; ``records`` is their good ones, joined by commas.
+
+    ``verbatim``: each line holds a record just as it stands, so the page is its lines joined by commas.
+    """
+
+    __slots__ = ("cursor", "more", "records", "skipped", "verbatim")
+
+    def __init__(self) -> None:
+        self.records = b""
+        self.skipped = 0
+        self.cursor = 0
+        self.more = False
+        self.verbatim = True
+
+
+def seek(fd: int, cursor: int) -> tuple[int, int]:
+    """Return the cursor and the byte offset behind ``cursor`` lines, or the file's end if it has fewer."""
+    lines = 0
+    for offset, block in reader.read_blocks(fd):
+        count = occurrences(block, b"\n") or 1
+        if lines + count >= cursor:
+            at = -1
+            for _ in range(cursor - lines):
+                at = block.find(b"\n", at + 1)
+                if at < 0:
+                    return cursor, offset + len(block)
+            return cursor, offset + at + 1
+        lines += count
+    return lines, os.fstat(fd).st_size
+
+
+def read_page(
+    fd: int,
+    cursor: int,
+    offset: int,
+    limit: int | None,
+    clean_to: int = 0,
+    *,
+    max_bytes: int = MAX_PAGE_BYTES,
+    kind: str = "",
+) -> tuple[Page, int]:
+    """Return the page behind ``cursor`` (at byte ``offset``) and the offset of its end.
+
+    At most ``limit`` lines and about ``max_bytes``; with ``kind`` only records of that kind.  Up to byte
+    ``clean_to`` every line is known to hold a record.
+    """
+    page = Page()
+    page.cursor = cursor
+    parts: list[bytes] = []
+    taken = 0
+    for start, whole in reader.read_blocks(fd, offset, size=BLOCK_BYTES):
+        block = whole
+        if limit is not None:
+            block = _first_lines(block, limit - (page.cursor - cursor))
+        if start + len(block) <= clean_to and not kind and block.endswith(b"\n"):
+            parts.append(block.replace(b"\n", b",")[:-1])
+        else:
+            good, skipped, verbatim = good_lines(block, kind)
+            page.verbatim = page.verbatim and verbatim
+            if not block.endswith(b"\n") and reader.parse_record(block) is None:
+                page.skipped += skipped  # a torn tail is no line: it goes when the next record comes
+                break
+            if good:
+                parts.append(b",".join(good))
+            page.skipped += skipped
+        page.cursor += occurrences(block, b"\n") + (0 if block.endswith(b"\n") else 1)
+        taken += len(block)
+        offset = start + len(block)
+        if len(block) < len(whole) or taken >= max_bytes or (limit and page.cursor - cursor >= limit):
+            page.more = offset < os.fstat(fd).st_size
+            break
+    page.records = b",".join(parts)
+    return page, offset
+
+
+def _first_lines(block: bytes, count: int) -> bytes:
+    if occurrences(block, b"\n") <= count:
+        return block
+    at = -1
+    for _ in range(count):
+        at = block.find(b"\n", at + 1)
+    return block[: at + 1]
+
+
+def good_lines(block: bytes, kind: str = "") -> tuple[list[bytes], int, bool]:
+    """Return the lines of ``block`` that hold a record (of ``kind``), how many were skipped as bad, and more.
+
+    The last says whether they are the block's lines, all of them and as they stand.
+    """
+    lines = block.split(b"\n")
+    if block.endswith(b"\n"):
+        del lines[-1]
+        records = reader.all_lines(block, lines)
+        if records is not None:
+            if kind:
+                lines = [line for line, its in zip(lines, records, strict=True) if its.record == kind]
+            return lines, 0, not kind
+    return (*_sifted(lines, kind), False)
+
+
+def _sifted(lines: list[bytes], kind: str) -> tuple[list[bytes], int]:
+    good = []
+    skipped = 0
+    for line in lines:
+        record = reader.parse_record(line)
+        if record is None:
+            skipped += bool(line.strip())
+        elif not kind or record["record"] == kind:
+            good.append(line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0"))
+    return good, skipped

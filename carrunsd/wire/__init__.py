@@ -1,0 +1,1 @@
+"""The wire as bytes and types: requests, answers, errors, cutting.  Pure."""

@@ -1,0 +1,51 @@
+"""``carruns agents``: who has runs here."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from carruns.cli.screen import print_json
+from carruns.cli.settings import Command, Settings, examples, pass_settings
+from carruns.reading.source import open_source
+from carruns.render import clean, humane
+from carruns.render.table import Cell, Column, render
+
+_COLUMNS = (
+    Column("AGENT", flexible=True, least=10),
+    Column("RUNS", right=True),
+    Column("OPEN", right=True),
+    Column("SIZE", right=True),
+    Column("LAST", right=True),
+)
+
+
+@click.command(cls=Command, epilog=examples("carruns agents\ncarruns agents --json | jq -r .agent_id"))
+@pass_settings
+def agents(settings: Settings) -> None:
+    """Show the agents that have runs, the last active first."""
+    found = open_source(settings).agents()
+    if settings.json:
+        for agent in found:
+            print_json(agent)
+        return
+    if not found:
+        settings.screen.print("no runs")
+        return
+    rows = [
+        [
+            Cell(clean.line(agent.agent_id), ("bold",)),
+            Cell(humane.count(agent.runs)),
+            Cell(humane.count(agent.in_progress), ("cyan",) if agent.in_progress else ("dim",)),
+            Cell(humane.size(agent.bytes)),
+            Cell(_age(agent.get("last_activity")), ("dim",)),
+        ]
+        for agent in found
+    ]
+    settings.screen.print_all(render(settings.screen, _COLUMNS, rows))
+
+
+def _age(text: object) -> str:
+    at = humane.instant(text)
+    return "" if at is None else humane.age((time.time_ns() - at) / humane.SECOND)

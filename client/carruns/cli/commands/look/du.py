@@ -1,0 +1,120 @@
+"""``carruns du``: where the space goes, and what retention will take away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from carruns.cli.commands.look.list import status_cell
+from carruns.cli.screen import print_json
+from carruns.cli.settings import Command, Settings, examples, pass_settings
+from carruns.protocol.records import Record
+from carruns.reading.expiry import expiry, expiry_lines
+from carruns.reading.runref import short_length
+from carruns.reading.source import open_source
+from carruns.render import clean, humane
+from carruns.render.table import Cell, Column, render
+
+
+@click.command(
+    cls=Command,
+    epilog=examples(
+        """
+carruns du
+carruns du --top 20
+carruns du --json | jq 'select(.kind == "expiry")'
+"""
+    ),
+)
+@click.option(
+    "--top", type=click.IntRange(min=0), default=5, show_default=True, help="So many of the largest runs."
+)
+@pass_settings
+def du(settings: Settings, top: int) -> None:
+    """Show where the space goes: by agent, the largest runs, and what retention removes and when."""
+    runs = open_source(settings).runs()
+    agents = _by_agent(runs)
+    largest = sorted(runs, key=lambda run: -run.bytes)[:top]
+    rules, going = expiry(settings, runs)
+    if settings.json:
+        for agent in agents:
+            print_json({"kind": "agent", **agent})
+        for run in largest:
+            print_json({"kind": "run", **run})
+        print_json({"kind": "retention", **rules})
+        for row in going:
+            print_json({"kind": "expiry", **row})
+        return
+    _print(settings, agents, largest, rules, going)
+
+
+def _by_agent(runs: list[Record]) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        row = rows.setdefault(run.agent_id, {"agent_id": run.agent_id, "runs": 0, "bytes": 0})
+        row["runs"] += 1
+        row["bytes"] += run.bytes
+    return sorted(rows.values(), key=lambda row: -row["bytes"])
+
+
+def _print(
+    settings: Settings,
+    agents: list[dict[str, Any]],
+    largest: list[Record],
+    rules: dict[str, Any],
+    going: list[dict[str, Any]],
+) -> None:
+    screen = settings.screen
+    if not agents:
+        screen.print("no runs")
+        return
+    total = sum(agent["bytes"] for agent in agents)
+    rows = [
+        [
+            Cell(clean.line(agent["agent_id"]), ("bold",)), Cell(humane.count(agent["runs"])),
+            Cell(humane.size(agent["bytes"])), Cell(f"{100 * agent['bytes'] / max(1, total):.0f}%", ("dim",)),
+        ]
+        for agent in agents
+    ]  # fmt: skip
+    rows.append(
+        [
+            Cell("all", ("dim",)),
+            Cell(humane.count(sum(a["runs"] for a in agents))),
+            Cell(humane.size(total)),
+            Cell(""),
+        ]
+    )
+    columns = (
+        Column("AGENT", flexible=True),
+        Column("RUNS", right=True),
+        Column("SIZE", right=True),
+        Column("", right=True),
+    )
+    screen.print_all(render(screen, columns, rows))
+    if largest:
+        screen.print("\n" + screen.paint("the largest runs", "bold"))
+        screen.print_all(render(screen, _RUN_COLUMNS, _run_rows(settings, largest)))
+    screen.print("\n" + screen.paint("retention", "bold"))
+    screen.print_all(f"  {text}" for text in expiry_lines(rules, going))
+
+
+_RUN_COLUMNS = (
+    Column("ID"),
+    Column("AGENT", flexible=True),
+    Column("STATUS"),
+    Column("TURNS", right=True, drop=1),
+    Column("SIZE", right=True),
+    Column("INTENT", flexible=True, least=16),
+)
+
+
+def _run_rows(settings: Settings, runs: list[Record]) -> list[list[Cell]]:
+    length = 1 << 20 if settings.screen.width is None else short_length([run.run_id for run in runs])
+    return [
+        [
+            Cell(clean.line(run.run_id)[:length]), Cell(clean.line(run.agent_id)), status_cell(run),
+            Cell(humane.count(run.turn_count)), Cell(humane.size(run.bytes)), Cell(clean.line(run.intent)),
+        ]
+        for run in runs
+    ]  # fmt: skip

@@ -1,0 +1,88 @@
+"""``carruns export``: one run in a form for somewhere else.  Where it goes; each form has a file of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import IO, Any
+
+import click
+
+from carruns.cli import exits
+from carruns.cli.params import agent_option, run_argument
+from carruns.cli.screen import json_text
+from carruns.cli.settings import Command, Settings, examples, pass_settings
+from carruns.reading.runref import resolve
+from carruns.reading.source import open_source
+
+FORMATS = ("jsonl", "json", "markdown", "html")
+_BY_ENDING = {
+    ".jsonl": "jsonl",
+    ".json": "json",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+}
+
+
+@click.command(
+    cls=Command,
+    epilog=examples(
+        """
+carruns export last --format html -o run.html
+carruns export 019a2f -f markdown | less
+carruns export 019a2f > run.jsonl          `carruns import` takes it back
+"""
+    ),
+)
+@run_argument()
+@agent_option("Where several agents have a run of that id.")
+@click.option("--format", "-f", "form", type=click.Choice(FORMATS), help="Default: by FILE's ending, else jsonl.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False), metavar="FILE", help="Default: standard output.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@pass_settings
+def export(
+    settings: Settings, run: str, agent: str | None, form: str | None, output: str | None, force: bool
+) -> None:  # fmt: skip
+    """Export a run as JSONL (as it is stored), JSON, Markdown, or one self-contained HTML file.
+
+    HTML has no script and loads nothing; whatever an agent wrote is text in it.  FILE is made with mode 0600.
+    """
+    source = open_source(settings)
+    summary = resolve(source, run, agent)
+    trace = source.trace(summary.run_id, summary.agent_id)
+    ending = os.path.splitext(output or "")[1].lower()
+    text = _lines(form or _BY_ENDING.get(ending, "jsonl"), summary, trace)
+    if output is None or output == "-":
+        for line in text:
+            sys.stdout.write(line + "\n")
+        return
+    with _opened(output, force=force) as file:
+        for line in text:
+            file.write(line + "\n")
+
+
+def _lines(form: str, summary: Any, trace: Any) -> Iterator[str]:
+    if form == "jsonl":
+        return (json_text(record) for record in trace)
+    if form == "json":
+        records = list(trace)
+        return iter([json_text({"summary": summary, "records": records, "skipped": trace.skipped})])
+    records = list(trace)
+    if form == "markdown":
+        from carruns.render.markdown import markdown
+
+        return markdown(summary, records, trace.skipped)
+    from carruns.render.html import page
+
+    return page(summary, records, trace.skipped)
+
+
+def _opened(path: str, *, force: bool) -> IO[str]:
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+    try:
+        return os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8", errors="backslashreplace")
+    except FileExistsError:
+        raise exits.Failure(f"{path} is there already; --force overwrites it") from None

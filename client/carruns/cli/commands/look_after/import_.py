@@ -1,0 +1,137 @@
+"""``carruns import``: runs from files or another car directory, through the daemon.  Nothing is overwritten."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from carruns.cli import exits
+from carruns.cli.importing import Bundle, bundles_in, plain_bundle, run_paths
+from carruns.cli.params import AgentId
+from carruns.cli.screen import print_json, warn
+from carruns.cli.settings import Command, Settings, examples, pass_settings
+from carruns.protocol import errors
+from carruns.render import clean
+
+#: Records of one request: well within the daemon's line of 16 MiB, and not so many that others wait long.
+_BATCH_BYTES, _BATCH_COUNT = 2 << 20, 256
+
+
+@click.command(
+    "import",
+    cls=Command,
+    epilog=examples(
+        """
+carruns import run.jsonl
+carruns import /mnt/old-laptop/.car
+carruns import --agent old --intent 'notes of 2025' notes.jsonl
+carruns import --dry-run backup/*.jsonl
+"""
+    ),
+)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True), metavar="FILE|DIRECTORY...")
+@click.option("--agent", "-a", type=AgentId(), metavar="NAME", help="For plain JSONL: whose run it is.")
+@click.option("--intent", "-i", metavar="TEXT", help="For plain JSONL: what for (default: the file's name).")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@pass_settings
+def import_runs(
+    settings: Settings, paths: tuple[str, ...], agent: str | None, intent: str | None, dry_run: bool
+) -> int:  # fmt: skip
+    """Bring runs in: exported files, run files, a car directory; or plain JSONL, one turn a line, with --agent.
+
+    A run whose id is in the store already is left alone.  Lines that cannot be read are left out and counted.  Exit
+    code 1 if something could not be brought in.
+    """
+    files = list(run_paths(paths))
+    counts: Counter[str] = Counter()
+    progress = sys.stderr.isatty() and len(files) > 1
+    with settings.client() as client:
+        for number, path in enumerate(files, start=1):
+            if progress:
+                sys.stderr.write(f"\r\x1b[K{number} of {len(files)}")
+            for result in _file(client, path, agent, intent, dry_run=dry_run):
+                counts[result["result"]] += 1
+                if settings.json:
+                    print_json({"file": str(path), **result})
+                elif result["result"] in ("failed", "skipped") or result.get("left_out"):
+                    warn(("\r\x1b[K" if progress else "") + _sentence(path, result))
+    if progress:
+        sys.stderr.write("\r\x1b[K")
+    if not settings.json:
+        did = "would be imported" if dry_run else "imported"
+        there, failed = counts["skipped"], counts["failed"]
+        settings.screen.print(f"{counts['imported']} {did}, {there} there already, {failed} failed")
+    return exits.FAILURE if counts["failed"] else 0
+
+
+def _sentence(path: Path, result: dict[str, Any]) -> str:
+    said = (path, result.get("run_id") or "", result.get("message") or result["result"])
+    parts = [clean.line(text) for text in said]
+    if result.get("left_out"):
+        parts.append(f"{result['left_out']} lines that cannot be read are left out")
+    return ": ".join(part for part in parts if part)
+
+
+def _file(
+    client: Any, path: Path, agent: str | None, intent: str | None, *, dry_run: bool
+) -> Iterator[dict[str, Any]]:
+    try:
+        bundles = list(bundles_in(path))
+        if not any(bundle.started for bundle in bundles):
+            bundles = [plain_bundle(path, agent, intent)]
+    except (OSError, ValueError) as error:
+        yield {"result": "failed", "message": str(error)}
+        return
+    for bundle in bundles:
+        yield _bundle(client, bundle, dry_run=dry_run)
+
+
+def _bundle(client: Any, bundle: Bundle, *, dry_run: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "run_id": bundle.run_id, "agent_id": bundle.agent_id, "records": len(bundle.records),
+        "left_out": bundle.left_out,
+    }  # fmt: skip
+    fault = bundle.fault()
+    if fault:
+        return {**result, "result": "failed", "message": fault}
+    try:
+        if client.agent_for_run(bundle.run_id) is not None:
+            return {**result, "result": "skipped", "message": "is there already"}
+        if not dry_run:
+            _append(client, bundle)
+    except errors.RemoteError as error:
+        return {**result, "result": "failed", "message": str(error)}
+    return {**result, "result": "imported"}
+
+
+def _append(client: Any, bundle: Bundle) -> None:
+    """Append all records; a run that was begun and could not be finished is left as ``incomplete``."""
+    begun = False
+    try:
+        for batch in _batches(bundle.records):
+            client.append(bundle.agent_id, bundle.run_id, batch)
+            begun = True
+    except errors.RemoteError:
+        if begun:
+            client.abandon(bundle.run_id, "import failed")
+        raise
+
+
+def _batches(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for record in records:
+        length = len(msgspec.json.encode(record))
+        if batch and (size + length > _BATCH_BYTES or len(batch) >= _BATCH_COUNT):
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += length
+    if batch:
+        yield batch

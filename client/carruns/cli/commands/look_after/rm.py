@@ -1,0 +1,82 @@
+"""``carruns rm``: ended runs go to the trash; the daemon does it, never to an open run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from carruns.cli import exits
+from carruns.cli.params import AgentId, Instant, RunId
+from carruns.cli.removing import agreed, count_of, yes_option
+from carruns.cli.screen import print_json, warn
+from carruns.cli.settings import Command, Settings, examples, pass_settings
+from carruns.protocol import errors
+from carruns.protocol.records import OUTCOME_STATUSES, Record
+from carruns.reading.runref import resolve
+from carruns.reading.source import DaemonSource
+from carruns.render import clean
+
+
+@click.command(
+    cls=Command,
+    epilog=examples(
+        """
+carruns rm 019a2f
+carruns rm --agent scratch --before 7d
+carruns rm --outcome failure --before yesterday --yes
+carruns trash restore 019a2f           takes it back
+"""
+    ),
+)
+@click.argument("runs", nargs=-1, type=RunId(), metavar="[RUN]...")
+@click.option("--agent", "-a", type=AgentId(), metavar="AGENT", help="All ended runs of this agent.")
+@click.option("--outcome", "-o", type=click.Choice(OUTCOME_STATUSES), help="All runs that ended so.")
+@click.option("--before", type=Instant(), metavar="TIME", help="All ended runs begun before then.")
+@click.option("--dry-run", is_flag=True, help="Only show what would go.")
+@yes_option
+@pass_settings
+def rm(
+    settings: Settings, runs: tuple[str, ...], agent: str | None, outcome: str | None, before: int | None,
+    dry_run: bool, yes: bool,
+) -> int:  # fmt: skip
+    """Move ended runs to the trash.
+
+    They stay there for trash_max_age_days (7, unless config.toml says otherwise).  An open run is never removed.
+    """
+    if not runs and agent is None and outcome is None and before is None:
+        raise click.UsageError("name a RUN, or say which with --agent, --outcome, --before")
+    with settings.client() as client:
+        source = DaemonSource(client)
+        if runs:
+            chosen = [resolve(source, run, agent) for run in runs]
+        else:
+            listed = source.runs(agent, until=before)
+            chosen = [run for run in listed if outcome in (None, run.get("outcome_status"))]
+            chosen = [run for run in chosen if run.status != "in_progress"]
+        still_open = [run for run in chosen if run.status == "in_progress"]
+        if still_open:
+            names = ", ".join(clean.line(run.run_id) for run in still_open)
+            raise exits.Failure(f"in progress, and never removed: {names}; end it first (carruns end --abandon)")
+        if not agreed(settings, chosen, "move to the trash", dry_run=dry_run, yes=yes):
+            return 0 if dry_run or not chosen else exits.FAILURE
+        return _remove(settings, client, chosen)
+
+
+def _remove(settings: Settings, client: Any, chosen: Sequence[Record]) -> int:
+    failed = 0
+    for run in chosen:
+        try:
+            result = client.call("runs.remove", {"run_id": run.run_id, "agent_id": run.agent_id})
+        except errors.RemoteError as error:
+            failed += 1
+            warn(f"{clean.line(run.run_id)}: {clean.line(error)}")
+            continue
+        if settings.json:
+            print_json(result)
+    if not settings.json:
+        settings.screen.print(
+            f"{count_of(len(chosen) - failed)} in the trash; carruns trash restore RUN takes one back"
+        )
+    return exits.FAILURE if failed else 0

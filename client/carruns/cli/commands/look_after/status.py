@@ -1,0 +1,162 @@
+"""``carruns status``: is the daemon up, how is it, and what is wrong if it is not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any
+
+import click
+
+from carruns.cli import exits
+from carruns.cli.screen import print_json
+from carruns.cli.settings import Command, Settings, examples, pass_settings
+from carruns.protocol import errors
+from carruns.protocol.paths import LOCK_NAME, SPOOL_NAME
+from carruns.protocol.version import VERSION
+from carruns.reading.probe import State, probe
+from carruns.render import clean, humane
+
+_TIMEOUT = 3.0
+
+
+@click.command(
+    cls=Command,
+    epilog=examples(
+        """
+carruns status                       exit code 0 if the daemon is up, 69 if not
+carruns status --json | jq .open_runs
+"""
+    ),
+)
+@pass_settings
+def status(settings: Settings) -> int:
+    """Is the daemon up, and what is wrong if not."""
+    report = _report(settings)
+    if settings.json:
+        print_json(report)
+    else:
+        _print(settings, report)
+    return 0 if report["up"] else exits.UNAVAILABLE
+
+
+def _report(settings: Settings) -> dict[str, Any]:
+    found = probe(settings.socket)
+    report: dict[str, Any] = {
+        "up": False, "state": found.state.value, "message": found.text, "car_dir": str(settings.car_dir),
+        "socket": str(settings.socket), "client_version": VERSION, **_spool(settings),
+    }  # fmt: skip
+    if found.state is State.UP:
+        _ask(settings, report)
+    elif (pid := _lock_holder(settings)) and found.state in (State.NO_SOCKET, State.STALE):
+        report["lock_pid"] = pid
+        report["message"] += (
+            f"; but process {pid} holds {settings.car_dir / LOCK_NAME}: a daemon that listens elsewhere, or is "
+            "starting or stopping"
+        )
+    return report
+
+
+def _ask(settings: Settings, report: dict[str, Any]) -> None:
+    client = settings.client(autostart=False, timeout=_TIMEOUT)
+    try:
+        greeting, stats = client.handshake(), client.stats()
+    except errors.VersionMismatch as error:
+        report.update(state="other_version", message=str(error))
+    except errors.CarrunsError as error:
+        report.update(state="not_answering", message=f"something listens on {settings.socket}, but: {error}")
+    else:
+        daemon = {key: greeting.get(key) for key in ("version", "protocol_version", "pid", "limits")}
+        report.update(up=True, **daemon, **{key: value for key, value in stats.items() if key != "pid"})
+        report["daemon_car_dir"] = greeting.get("car_dir")
+
+
+def _spool(settings: Settings) -> dict[str, int]:
+    """Count what clients left for the next daemon, and what a daemon would not take."""
+    sizes, refused = [], 0
+    with contextlib.suppress(OSError), os.scandir(settings.car_dir / SPOOL_NAME) as entries:
+        for entry in entries:
+            refused += entry.name.endswith(".refused")
+            if entry.name.endswith(".jsonl"):
+                sizes.append(entry.stat(follow_symlinks=False).st_size)
+    return {"spool_files": len(sizes), "spool_bytes": sum(sizes), "spool_refused": refused}
+
+
+def _lock_holder(settings: Settings) -> int:
+    """Return the pid in the lock file if somebody holds the lock, else 0."""
+    import fcntl
+
+    try:
+        fd = os.open(settings.car_dir / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        # Shared, and for an instant: a daemon that starts right then sees the lock taken only if it is that quick.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(fd, 32, 0).strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(fd)
+    return 0
+
+
+def _print(settings: Settings, report: dict[str, Any]) -> None:
+    screen = settings.screen
+    if report["up"]:
+        head = screen.paint(screen.mark("●", "*") + " up", "green", "bold")
+        uptime = humane.duration(report.get("uptime", 0))
+        screen.print(f"{head}  carrunsd {clean.line(report['version'])}, process {report['pid']}, for {uptime}")
+    else:
+        head = screen.paint(screen.mark("○", "o") + " down", "red", "bold")
+        screen.print(f"{head}  {clean.line(report['message'])}")
+    rows = [("car dir", report["car_dir"]), ("socket", report["socket"]), *_counters(report)]
+    if report["spool_files"]:
+        waiting = f"{report['spool_files']} files, {humane.size(report['spool_bytes'])}, wait for "
+        rows.append(("spool", waiting + ("their clients" if report["up"] else "the next daemon")))
+    for name, value in rows:
+        screen.print(f"  {screen.paint(f'{name:<12}', 'dim')}{clean.line(value)}")
+    for text in _advice(report):
+        screen.print(f"  {screen.paint(text, 'yellow')}")
+
+
+def _counters(report: dict[str, Any]) -> list[tuple[str, str]]:
+    if not report["up"]:
+        return []
+    n = {key: humane.count(value) for key, value in report.items() if isinstance(value, int)}
+    sizes = {key: humane.size(value) for key, value in report.items() if isinstance(value, int)}
+    texts = (
+        ("open runs", "{open_runs}"),
+        ("connections", "{connections} now, {accepted} in all, {refused} refused"),
+        ("written", f"{{records}} records, {sizes.get('bytes')} in {{batches}} batches"),
+        ("synced", f"{{syncs}} times (fsync = {report.get('fsync')}), {sizes.get('unsynced_bytes')} not yet"),
+        ("requests", "{requests}, {errors} answered with an error"),
+        ("events", "{events} sent, {event_gaps} gaps for slow readers"),
+    )
+    return [(name, text.format_map(_Counters(n))) for name, text in texts]
+
+
+class _Counters(dict[str, str]):
+    """A daemon of another version may not have all of them."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def _advice(report: dict[str, Any]) -> list[str]:
+    out = []
+    if report["spool_refused"]:
+        out.append(
+            f"{report['spool_refused']} spool files hold what the daemon refused: see its log, and carruns doctor"
+        )
+    if report["up"] and report.get("version") != VERSION:
+        out.append(f"the daemon is {report['version']}, this is {VERSION}: restart the daemon to have one version")
+    if report["up"] and report.get("sync_errors"):
+        out.append(f"{report['sync_errors']} syncs failed: look at the disk and at the daemon's log")
+    if (
+        not report["up"]
+        and report["state"] in (State.NO_SOCKET.value, State.STALE.value)
+        and "lock_pid" not in report
+    ):
+        out.append("the first client that records starts one; or: carrunsd, or: systemctl --user start carrunsd")
+    return out

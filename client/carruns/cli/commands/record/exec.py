@@ -1,0 +1,114 @@
+"""``carruns exec``: a command as a run.  Options and endings; running it is ``child``, its output ``capture``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carruns.cli import exits
+from carruns.cli.params import AgentId, Size
+from carruns.cli.screen import warn
+from carruns.cli.settings import Command, Settings, examples, pass_settings
+from carruns.render import clean
+
+if TYPE_CHECKING:
+    from carruns import Client, Run
+    from carruns.cli.child import Ending
+
+RUN_VARIABLE = "CARRUNS_RUN_ID"
+
+
+@click.command(
+    "exec",
+    cls=Command,
+    context_settings={"allow_interspersed_args": False},
+    options_metavar="--agent NAME [OPTIONS] [--]",
+    epilog=examples(
+        """
+carruns exec --agent ci -- make test
+carruns exec --agent backup --intent 'nightly copy' -- rsync -a src/ dst/
+carruns exec --agent me --max-output 64K -- ./noisy.sh | tail -1
+"""
+    ),
+)
+@click.option("--agent", "-a", required=True, type=AgentId(), metavar="NAME", help="Whose run it is.")
+@click.option("--intent", "-i", metavar="TEXT", help="What for (default: the command).")
+@click.option(
+    "--max-output",
+    type=Size(),
+    default="4M",
+    show_default=True,
+    metavar="SIZE",
+    help="Record so much of the output, and its last 32K; all of it is passed on.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD [ARG]...")
+@pass_settings
+def exec_command(
+    settings: Settings, agent: str, intent: str | None, max_output: int, command: tuple[str, ...]
+) -> int:  # fmt: skip
+    """Run a command and record it as a run.
+
+    Its output is passed on unchanged and recorded as it comes; exit code, signal and duration are recorded as
+    `cli_outcome`.  Returns the command's own exit code, 128+N if signal N ended it, 127 if it was not found,
+    126 if it could not be started.  Without a daemon the record goes to the spool; the command runs in any case.
+    """
+    from carruns.cli.child import Child
+
+    client = settings.client()
+    run = _begin(client, agent, intent or shlex.join(command))
+    parameters = {"argv": [text_of_argument(word) for word in command]}
+    run.turn(tool="exec", parameters=parameters)
+    child = Child(command, _environment(settings, run.id), run.turn, max_output)
+    ending = child.run()
+    _record_end(run, ending)
+    _deliver(client)
+    child.leave_rest()
+    return ending.code
+
+
+def _begin(client: Client, agent: str, intent: str) -> Run:
+    """Begin the run.  A name that cannot be used is said before anything is started."""
+    from carruns.protocol import errors
+
+    parent = os.environ.get(RUN_VARIABLE) or None
+    try:
+        return client.run(agent, intent=intent, parent_run_id=parent, metadata={"source": "carruns exec"})
+    except errors.CarrunsError as error:
+        raise exits.NotBegun(f"the run cannot be begun, so the command was not started: {error}") from None
+
+
+def text_of_argument(word: str) -> str:
+    r"""Return an argument as text: bytes that are no UTF-8 (surrogates in Python) as ``\xNN``."""
+    return os.fsencode(word).decode("utf-8", "backslashreplace")
+
+
+def _environment(settings: Settings, run_id: str) -> dict[str, str]:
+    """Runs begun inside find the same daemon, and name this run as their parent."""
+    environment = {**os.environ, RUN_VARIABLE: run_id}
+    if settings.car_dir_option:
+        environment["CAR_HOME"] = str(settings.car_dir)
+    if settings.socket_option:
+        environment["CARRUNSD_SOCKET"] = str(settings.socket)
+    return environment
+
+
+def _record_end(run: Run, ending: Ending) -> None:
+    turn: dict[str, Any] = {"tool": "exec", "cli_outcome": ending.outcome(), "duration_ms": ending.duration_ms}
+    if ending.problem:
+        warn(clean.line(ending.problem))
+        turn["error"] = ending.problem
+    run.turn(**turn)
+    metrics = {"actions_succeeded": int(ending.code == 0), "actions_failed": int(ending.code != 0), "tool_calls": 1}
+    run.finish("success" if ending.code == 0 else "failure", ending.summary(), metrics=metrics)
+
+
+def _deliver(client: Client) -> None:
+    """Say where the record is if not in the store; it is never the command's fault."""
+    deliveries = client.flush()
+    client.close()
+    for delivery in deliveries:
+        if delivery.dropped:
+            warn(f"{delivery.dropped} turns of this run could not be recorded: {delivery.reason}")

@@ -1,0 +1,1 @@
+"""What both ends share, and all that the daemon imports of this package."""

@@ -1,0 +1,62 @@
+"""Is a daemon there?  Looks at the socket without asking anything, and says what is wrong in words."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+
+class State(str, Enum):
+    """What was found where the socket should be."""
+
+    UP = "up"
+    NO_SOCKET = "no_socket"
+    STALE = "stale_socket"
+    DENIED = "denied"
+    BUSY = "busy"
+    NOT_A_SOCKET = "not_a_socket"
+    PATH_TOO_LONG = "path_too_long"
+    BROKEN = "broken"
+
+
+class Probe(NamedTuple):
+    """What was found, and a sentence for people."""
+
+    state: State
+    text: str
+
+
+def probe(path: Path) -> Probe:
+    """Try to connect to the socket and say what came of it; never waits long, never raises."""
+    from carruns.protocol.paths import MAX_SOCKET_PATH_BYTES
+
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        length = len(os.fsencode(path))
+        text = f"the socket's path has {length} bytes, a socket's may have {MAX_SOCKET_PATH_BYTES}: use --socket"
+        return Probe(State.PATH_TOO_LONG, text)
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(1.0)
+            sock.connect(os.fspath(path))
+    except OSError as error:
+        return _why_not(path, error)
+    return Probe(State.UP, f"a daemon listens on {path}")
+
+
+def _why_not(path: Path, error: OSError) -> Probe:
+    if isinstance(error, FileNotFoundError):
+        return Probe(State.NO_SOCKET, f"no daemon is running (there is no {path})")
+    if isinstance(error, ConnectionRefusedError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return Probe(State.NOT_A_SOCKET, f"{path} is no socket: move it away")
+        text = f"no daemon is running ({path} is left from one that is gone; the next one replaces it)"
+        return Probe(State.STALE, text)
+    if isinstance(error, PermissionError):
+        return Probe(State.DENIED, f"{path} may not be used: {error.strerror}")
+    if isinstance(error, BlockingIOError | TimeoutError):
+        return Probe(State.BUSY, f"the daemon at {path} does not take connections now")
+    return Probe(State.BROKEN, f"{path}: {error.strerror or error}")
