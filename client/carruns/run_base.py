@@ -94,7 +94,3 @@ class RunBase:
         if turn_index is not None:
             turn["metadata"] = {"turn_index": turn_index}
         return turn
-
-
-# EXPR os.register_at_fork(after_in_child=lambda: _each(_after_fork, lambda client: client._after_fork()))
-# EXPR atexit.register(lambda: _each(_at_exit, lambda client: client._at_exit()))
