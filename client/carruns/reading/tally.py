@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from carruns.reading import files
 from carruns.render.humane import instant
-from carrunsd.store import layout, reader, scan
+from carrunsd.store import layout, reader, history
 
 _GOOD = ("success", "done")
 
@@ -80,7 +80,7 @@ class Tally:
     def _end(group: _Group, began: int, lines: list[_Line]) -> None:
         last = next((line for line in reversed(lines) if line.record in ("ended", "turn")), None)
         ends = [line for line in lines if line.record == "ended"]
-        outcome = next((s for line in reversed(ends) if (s := scan.outcome_status(line.termination))), None)
+        outcome = next((s for line in reversed(ends) if (s := history.outcome_status(line.termination))), None)
         if outcome is None and (last is None or last.record == "turn"):
             group.open += 1
             return
