@@ -6,18 +6,20 @@ and every view.  :data:`AFTER` is the machine; ``carrunsd.run`` says which of it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Union
 
 from msgspec import Struct
 
 from carruns.protocol.records import RunStatus
+from carrunsd.store import typed
 from carrunsd.store.reader import Line
 
 OPEN = RunStatus.IN_PROGRESS
 COMPLETED = RunStatus.COMPLETED
 INCOMPLETE = RunStatus.INCOMPLETE
 
-#: What becomes of a run.  ``incomplete`` is provisional, an outcome is final: nothing behind it changes anything.
+#: What becomes of a run.  ``incomplete`` is provisional, every other end final: nothing behind it changes anything.
 AFTER: dict[tuple[RunStatus, str], RunStatus] = {
     (OPEN, "turn"): OPEN,
     (OPEN, "incomplete"): INCOMPLETE,
@@ -33,11 +35,15 @@ AFTER: dict[tuple[RunStatus, str], RunStatus] = {
 }
 
 
+#: An index from here on does not move ``next_index``: what follows must stay a number that everyone can read.
+FAR_INDEX = 1 << 62
+
+
 class History(Struct):
     """What the records so far come to.
 
-    ``started`` is the first that is usable, ``ended`` the one that counts; ``writers`` maps each writer to its
-    highest ``seq``.
+    ``started`` is the first there is, ``ended`` the one that counts; ``writers`` maps each writer to its highest
+    ``seq``.  ``last_started`` and ``last_ended`` are the seed's choice, which ``RunStore`` goes by.
     """
 
     started: Union[Line, None] = None
@@ -46,31 +52,53 @@ class History(Struct):
     turn_count: int = 0
     next_index: int = 0
     writers: dict[str, int] = {}
+    last_started: Union[Line, None] = None
+    last_ended: Union[Line, None] = None
 
     def take(self, line: Line) -> None:
-        """Account for one good line."""
+        """Account for one record."""
         kind = line.record
-        if kind == "turn":
-            self.turn_count += 1
-            if self.status is not OPEN:
-                self.status = AFTER[self.status, "turn"]
-            index = line.index if type(line.index) is int else self.next_index
-            if index >= self.next_index:
-                self.next_index = index + 1
-            writer, seq = line.writer, line.seq
-            if type(writer) is str and type(seq) is int and seq > self.writers.get(writer, -1):
-                self.writers[writer] = seq
+        if kind in typed.TURN_KINDS:
+            self.take_turns((line,))
         elif kind == "started":
-            if self.started is None and usable_start(line):
+            self.last_started = line
+            if self.started is None:
                 self.started = line
         elif kind == "ended":
             self._end(line)
 
+    def take_turns(self, turns: Iterable[Any]) -> None:
+        """Account for turns in a row: anything with ``index``, ``writer`` and ``seq``."""
+        writers = self.writers
+        count = 0
+        highest = self.next_index - 1
+        for turn in turns:
+            count += 1
+            if highest < turn.index < FAR_INDEX:
+                highest = turn.index
+            writer, seq = turn.writer, turn.seq
+            if type(writer) is str and type(seq) is int and seq > writers.get(writer, -1):
+                writers[writer] = seq
+        self.turn_count += count
+        self.next_index = highest + 1
+        if count and self.status is INCOMPLETE and not self.is_final:
+            self.status = AFTER[self.status, "turn"]
+
     def _end(self, line: Line) -> None:
-        event = "incomplete" if outcome_status(line.termination) is None else "outcome"
+        final = is_final(line)
+        if final or self.last_ended is None or not is_final(self.last_ended):
+            self.last_ended = line
+        if self.is_final and self.status is INCOMPLETE:
+            return  # cancelled: nothing reopens it, and nothing ends it again
+        event = "outcome" if typed.ending(line.termination) != "incomplete" else "incomplete"
         if self.status is not COMPLETED or event == "outcome":
             self.ended = line
         self.status = AFTER[self.status, event]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing reopens the run: it has ended, and not only for now."""
+        return self.ended is not None and self.status is not OPEN and is_final(self.ended)
 
     @property
     def ended_at(self) -> str | None:
@@ -80,8 +108,8 @@ class History(Struct):
 
     @property
     def outcome_status(self) -> str | None:
-        """The status of the outcome, ``None`` where the run has none."""
-        return outcome_status(self.ended.termination) if self.ended and self.status is COMPLETED else None
+        """The outcome's status or the kind of the end; ``None`` where the run is open, or ended only for now."""
+        return status_of(self.ended) if self.ended is not None and self.status is not OPEN else None
 
     @property
     def outcome(self) -> dict[str, Any] | None:
@@ -91,34 +119,22 @@ class History(Struct):
         return outcome if isinstance(outcome, dict) else None
 
 
-def usable_start(line: Line) -> bool:
-    """Tell whether a ``started`` says whose run it is, what for and since when."""
-    return all(type(v) is str for v in (line.run_id, line.agent_id, line.intent, line.started_at))
+def is_final(ended: Line) -> bool:
+    """Tell whether an ``ended`` record ends its run for good: any end but ``incomplete``, and one that says so."""
+    return typed.ending(ended.termination) != "incomplete" or ended.final is True
+
+
+def status_of(ended: Line) -> str | None:
+    """Return the outcome's status or the kind of an end; ``None`` for an ``incomplete`` that is not final."""
+    status = typed.ending(ended.termination)
+    if status != "incomplete":
+        return status
+    if ended.final is not True:
+        return None
+    return ended.reason if type(ended.reason) is str else "cancelled"
 
 
 def outcome_status(termination: Any) -> str | None:
-    """Return the outcome's status a ``termination`` holds, ``None`` if it is incomplete.
-
-    Reads every encoding serde has for the enum: internally tagged (the one we write), externally tagged,
-    adjacently tagged, untagged (https://serde.rs/enum-representations.html), in snake case or as Rust names it.
-    """
-    if not isinstance(termination, dict):
-        return None
-    body: Any = termination
-    tag = next((termination[k] for k in ("kind", "type", "tag", "t") if type(termination.get(k)) is str), None)
-    if tag is None and len(termination) == 1:
-        tag, inner = next(iter(termination.items()))
-        body = inner if isinstance(inner, dict) else {}
-    elif tag is not None:
-        inner = next((termination[k] for k in ("content", "data", "value", "c") if k in termination), None)
-        body = inner if isinstance(inner, dict) else termination
-    if tag is not None and tag.lower() not in ("outcome", "status"):
-        return None
-    status = body.get("status", termination.get("status"))
-    if status is None and isinstance(body.get("outcome"), dict):
-        status = body["outcome"].get("status")
-    return _snake(status) if isinstance(status, str) else ("done" if tag else None)
-
-
-def _snake(name: str) -> str:
-    return "".join(("_" if i and c.isupper() else "") + c.lower() for i, c in enumerate(name))
+    """Return the outcome's status or the kind of the end a ``termination`` says, ``None`` if it is incomplete."""
+    status = typed.ending(termination)
+    return None if status == "incomplete" else status

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from carruns.protocol.framing import occurrences
-from carrunsd.store import reader
+from carrunsd.store import plain, reader, typed
 
 BLOCK_BYTES = 256 << 10  # that is read at once: what fits the processor's cache is copied fast
 MAX_PAGE_BYTES = 384 << 10  # a page ends with the block, cut at a line's end, that reaches it: the second
@@ -59,8 +59,8 @@ def read_page(
 ) -> tuple[Page, int]:
     """Return the page behind ``cursor`` (at byte ``offset``) and the offset of its end.
 
-    At most ``limit`` lines and about ``max_bytes``; with ``kind`` only records of that kind.  Up to byte
-    ``clean_to`` every line is known to hold a record.
+    At most ``limit`` lines and about ``max_bytes``; with ``kind`` only records of that kind (``"turn"``: of
+    either).  Up to byte ``clean_to`` every line is known to hold a record.
     """
     page = Page()
     page.cursor = cursor
@@ -73,13 +73,12 @@ def read_page(
         if start + len(block) <= clean_to and not kind and block.endswith(b"\n"):
             parts.append(block.replace(b"\n", b",")[:-1])
         else:
-            good, skipped, verbatim = good_lines(block, kind)
+            good, skipped, verbatim = _good(block, kind)
             page.verbatim = page.verbatim and verbatim
-            if not block.endswith(b"\n") and reader.parse_record(block) is None:
+            if not block.endswith(b"\n") and not reader.is_object(block.rstrip(b"\0")):
                 page.skipped += skipped  # a torn tail is no line: it goes when the next record comes
                 break
-            if good:
-                parts.append(b",".join(good))
+            parts += good
             page.skipped += skipped
         page.cursor += occurrences(block, b"\n") + (0 if block.endswith(b"\n") else 1)
         taken += len(block)
@@ -100,29 +99,38 @@ def _first_lines(block: bytes, count: int) -> bytes:
     return block[: at + 1]
 
 
-def good_lines(block: bytes, kind: str = "") -> tuple[list[bytes], int, bool]:
-    """Return the lines of ``block`` that hold a record (of ``kind``), how many were skipped as bad, and more.
+def _good(block: bytes, kind: str) -> tuple[list[bytes], int, bool]:
+    """Return the records (of ``kind``) in ``block``, some joined by commas, how many lines are bad, and more.
 
     The last says whether they are the block's lines, all of them and as they stand.
     """
-    lines = block.split(b"\n")
-    if block.endswith(b"\n"):
-        del lines[-1]
-        records = reader.all_lines(block, lines)
-        if records is not None:
-            if kind:
-                lines = [line for line, its in zip(lines, records, strict=True) if its.record == kind]
-            return lines, 0, not kind
-    return (*_sifted(lines, kind), False)
+    if not block.endswith(b"\n"):
+        line = block.rstrip(b"\0")
+        torn = bool(block.strip()) and reader.parse_record(line) is None
+        return _sifted([line], kind)[0], int(torn), False
+    good: list[bytes] = []
+    skipped, verbatim = 0, not kind
+    for lines in plain.chunks(block):
+        if plain.turns(lines) is not None:
+            if kind in ("", "turn"):
+                good.append(lines.replace(b"\n", b",")[:-1])
+            continue
+        texts = lines.split(b"\n")[:-1]
+        some, bad = _sifted(texts, kind)
+        verbatim = verbatim and some == texts
+        good += some
+        skipped += bad
+    return good, skipped, verbatim
 
 
 def _sifted(lines: list[bytes], kind: str) -> tuple[list[bytes], int]:
+    kinds = typed.TURN_KINDS if kind == "turn" else {kind}
     good = []
     skipped = 0
     for line in lines:
         record = reader.parse_record(line)
         if record is None:
             skipped += bool(line.strip())
-        elif not kind or record["record"] == kind:
-            good.append(line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0"))
+        elif not kind or record["record"] in kinds:
+            good.append(line.removeprefix(b"\xef\xbb\xbf"))
     return good, skipped

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from carruns.reading import files
 from carruns.render.humane import instant
-from carrunsd.store import layout, reader, history
+from carrunsd.store import history, layout, reader
 
 _GOOD = ("success", "done")
 
