@@ -33,7 +33,7 @@ class Root(type(Path())):  # type: ignore[misc]  # the concrete class of this pl
 
 
 class RunStore:
-    """The runs under ``root`` (``<car dir>/runs``), one JSONL file each (SPEC section 2).
+    """The runs under ``root`` (``<car dir>/runs``), one JSONL file each (docs/files.md).
 
     Writing raises ``OSError`` when the disk refuses, :class:`~carrunsd.store.layout.NameConflictError` when two
     ids meet on one file, ``ValueError`` for a record that a strict JSON reader would refuse.

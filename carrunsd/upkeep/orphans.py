@@ -1,4 +1,4 @@
-"""Runs in progress that nobody owns: which they are, and how they end (SPEC section 3)."""
+"""Runs in progress that nobody owns: which they are, and how they end (docs/files.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: what each writer has stored, how a run moves on, and the way back when a write fails."""
+"""A run as the daemon knows it: what is stored of each writer, how it moves on, and the way back."""
 
 from __future__ import annotations
 
