@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 import carruns
+import carrunsd
 
 HOME = Path(carruns.__file__).parent
 PURE = (
@@ -90,4 +92,7 @@ def test_every_public_name_is_there() -> None:
     assert set(carruns.__all__) < set(dir(carruns))
     with pytest.raises(AttributeError):
         _ = carruns.nothing
-    assert carruns.__version__ == "0.1.0"
+
+
+def test_there_is_one_version() -> None:
+    assert carruns.__version__ == carrunsd.__version__ == metadata.version("carrunsd")

@@ -1,4 +1,4 @@
-# Made from ../aio/client.py by tools/make_sync.py: change that, then `make sync`.
+# Made from ../aio/client.py by client/make_sync.py: change that, then `make sync`.
 """The synchronous client: its runs, and the questions of the wire."""
 
 from __future__ import annotations

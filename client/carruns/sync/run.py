@@ -1,4 +1,4 @@
-# Made from ../aio/run.py by tools/make_sync.py: change that, then `make sync`.
+# Made from ../aio/run.py by client/make_sync.py: change that, then `make sync`.
 """One run of an agent, as the synchronous client has it."""
 
 from __future__ import annotations

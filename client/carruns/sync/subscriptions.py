@@ -1,4 +1,4 @@
-# Made from ../aio/subscriptions.py by tools/make_sync.py: change that, then `make sync`.
+# Made from ../aio/subscriptions.py by client/make_sync.py: change that, then `make sync`.
 """Following runs as they go, on a connection of its own."""
 
 from __future__ import annotations
