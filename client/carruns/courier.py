@@ -55,10 +55,6 @@ class Courier:
         if session.phase is not Phase.OVER:
             session.phase = Phase.DOWN
 
-    def add(self, session: Session) -> None:
-        """Take a session into care."""
-        self.sessions[session.run_id] = session
-
     # --- one step of a session ------------------------------------------------------------------------------
 
     def advance(self, session: Session) -> None:

@@ -107,7 +107,7 @@ class Engine:
         self.outage = Outage(budget)
         self.link: Wire | None = None
         self.ready = False
-        self.opened_at = self.heard_at = self.moved_at = 0.0
+        self.opened_at = self.moved_at = 0.0
         self.greeting: dict[str, Any] = {}
         self.max_line = framing.DEFAULT_MAX_LINE_BYTES
         #: Off while somebody else waits for the socket to be readable: reading it empty would leave them waiting.
@@ -138,7 +138,7 @@ class Engine:
             return False
         now = self.clock()
         self.link, self.ready, self.hopeless = link, False, False
-        self.opened_at = self.heard_at = self.moved_at = now
+        self.opened_at = self.moved_at = now
         greet = calls.handshake()
         self.ask(greet.method, greet.params, lambda answer: self._greeted(answer, greet))
         return self.link is link
@@ -271,7 +271,7 @@ class Engine:
         if not data:
             self.lose(errors.ConnectionLost("the daemon closed the connection"))
             return False
-        self.heard_at = self.moved_at = self.clock()
+        self.moved_at = self.clock()
         self.flooded = self.flooded or len(data) >= _FLOOD
         for event in link.connection.receive(data):
             if self.link is not link:

@@ -32,6 +32,11 @@ class RunBase:
         return self._session.run_id
 
     @property
+    def run_id(self) -> str:
+        """The run's id, by the name that it has in every record; the same as :attr:`id`."""
+        return self._session.run_id
+
+    @property
     def agent_id(self) -> str:
         """The id of the agent that the run belongs to."""
         return self._session.agent_id

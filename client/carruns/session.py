@@ -1,6 +1,6 @@
 """One run's sender: which turns it numbered, which the daemon has, which wait where.  No I/O, no clock.
 
-Theory of operation.  A *writer* numbers the turns of one run from 0 with no gaps (SPEC section 4).  Every
+Theory of operation.  A *writer* numbers the turns of one run from 0 with no gaps (docs/wire.md).  Every
 turn taken is one encoded line with its number in it, and is at any moment in exactly one of these places:
 
     0 .. acked              stored: the daemon said so

@@ -28,7 +28,7 @@ T = TypeVar("T")
 class AsyncClient:
     """The daemon's client for programs with an event loop, asyncio (uvloop too) or trio.
 
-    ``car_dir`` and ``socket`` are found as SPEC section 1 says.  ``autostart``: start a daemon if none
+    ``car_dir`` and ``socket`` are found as docs/files.md says.  ``autostart``: start a daemon if none
     answers (``None``: unless ``CARRUNS_AUTOSTART=0``).  ``timeout``: seconds a question may take.
     ``budget``: seconds that an outage of the daemon may cost the agent in all, over however many calls.
     ``strict``: raise ``NotStored`` instead of spooling, ``ValueError`` instead of bending, and wait up to
