@@ -1,8 +1,8 @@
 """The life of a client's link: find the daemon, greet it, ask, read answers, notice that it is gone.
 
 Theory of operation.  Everything that may take time is a generator of *steps*: it does what can be done at
-once, yields a :class:`Wait`, and looks again.  The drivers (``driver``, ``aio_driver``) run the steps and do the
-waiting, so that this logic exists once.  Between two yields nothing else runs (a lock, or the one thread of
+once, yields a :class:`Wait`, and looks again.  The drivers (``sync/driver``, ``aio/driver``) run the steps and
+do the waiting, so that this logic exists once.  Between two yields nothing else runs (a lock, or the one thread of
 an event loop, sees to it); after a yield anything may have changed, and is looked at again.  A generator may
 be closed at any yield: no half-done state survives it, because what is half done is on the link, not in the
 generator.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from carruns import calls
-from carruns.connection import READ_BYTES, Answer, Connection, Notification
+from carruns.connection import READ_BYTES, Answer, Notification, Transport
 from carruns.outage import Outage
 from carruns.protocol import errors, framing, messages
 
@@ -41,20 +41,6 @@ class Wait(NamedTuple):
 
 
 Steps = Generator[Wait, None, T]
-
-
-class Wire(Protocol):
-    """The socket as the engine needs it (:class:`carruns.link.Link`)."""
-
-    connection: Connection
-    rest: bytes
-
-    def push(self, data: bytes) -> None: ...
-    def push_rest(self) -> bool: ...
-    def receive(self) -> bytes | None: ...
-    def close(self, *, wake: bool = True) -> None: ...
-    def watch(self) -> Any: ...
-    def unwatch(self) -> None: ...
 
 
 class Starter(Protocol):
@@ -91,7 +77,7 @@ class Engine:
 
     def __init__(
         self,
-        connect: Callable[[], Wire],
+        connect: Callable[[], Transport],
         clock: Callable[[], float],
         starter: Starter | None,
         *,
@@ -105,7 +91,7 @@ class Engine:
         self.timeout = timeout
         self.budget = budget
         self.outage = Outage(budget)
-        self.link: Wire | None = None
+        self.link: Transport | None = None
         self.ready = False
         self.opened_at = self.moved_at = 0.0
         self.greeting: dict[str, Any] = {}
@@ -256,7 +242,7 @@ class Engine:
             if link is None or not self._pump_once(link):
                 return
 
-    def _pump_once(self, link: Wire) -> bool:
+    def _pump_once(self, link: Transport) -> bool:
         try:
             before = len(link.rest)
             link.push_rest()

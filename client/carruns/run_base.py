@@ -18,7 +18,8 @@ class RunBase:
 
     def __init__(self, core: Core, session: Session, *, turns_before: int = 0) -> None:
         self._core = core
-        self._encode = core.encode
+        self._turns = core.turns
+        self._encode = core.turns.encode
         self._session = session
         self._pid = os.getpid()
         self._began = time.monotonic()
