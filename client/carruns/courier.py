@@ -40,6 +40,7 @@ class Courier:
         self.engine = engine
         self.new_id = new_id
         self.sessions: dict[str, Session] = {}
+        self._calm_at = 0.0  # until then another reset is not worth a try at once
         engine.on_ready = self._ready
         engine.on_lost = self._lost
 
@@ -59,16 +60,22 @@ class Courier:
         return self.engine.ask(method, params, partial(self._guarded, session, handler))
 
     def _guarded(self, session: Session, step: Callable[[T], None], argument: T) -> None:
-        """Take a step.  A move that is forbidden is a defect of ours: it costs the connection, never the agent.
-
-        All sessions are opened anew, from what the daemon says it has.
-        """
+        """Take a step.  A move that is forbidden is a defect of ours: it costs the connection, never the agent."""
         try:
             step(argument)
         except ForbiddenMoveError as defect:
             log.error("run %s: %s, which is a defect in carruns; connecting anew", session.run_id, defect)
-            self.engine.lose(errors.ConnectionLost(f"given up: {defect}"))
-            session.down()
+            self._reset(session, defect)
+
+    def _reset(self, session: Session, defect: ForbiddenMoveError) -> None:
+        """Open all runs anew, from what the daemon says it has; a defect that comes back has to wait."""
+        self.engine.lose(errors.ConnectionLost(f"given up: {defect}"))
+        session.down()
+        now = self.engine.clock()
+        if now < self._calm_at and session.phase is Phase.DOWN:
+            self.hold(session, defect)
+            session.retry_at = now + _LONGEST_HOLD
+        self._calm_at = now + _LONGEST_HOLD
 
     # --- one step of a session ------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Phase(Enum):
 MOVES: dict[Phase, frozenset[Phase]] = {
     Phase.DOWN: frozenset((
         Phase.OPENING,  # start and resume sent on a ready link
-        Phase.HELD,  # the run's end, asked for before, was refused for now
+        Phase.HELD,  # the run's end, asked for before, was refused for now; or a defect that came back
         Phase.OVER,
     )),
     Phase.OPENING: frozenset((

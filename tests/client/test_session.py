@@ -129,7 +129,7 @@ def test_going_on_under_a_new_name_tells_of_what_was_lost() -> None:
     assert session.counts() == (1, 0, 2, 2)
 
 
-# --- phases ---------------------------------------------------------------------------------------------------------
+# --- phases ---------------------------------------------------------------------------------------------
 
 ROWS = [(at, to) for at, ways in MOVES.items() for to in sorted(ways, key=lambda phase: phase.value)]
 FORBIDDEN = [(at, to) for at in Phase for to in Phase if to not in MOVES[at]]
