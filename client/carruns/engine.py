@@ -94,7 +94,6 @@ class Engine:
         self.link: Transport | None = None
         self.ready = False
         self.opened_at = self.moved_at = 0.0
-        self.greeting: dict[str, Any] = {}
         self.max_line = framing.DEFAULT_MAX_LINE_BYTES
         #: Off while somebody else waits for the socket to be readable: reading it empty would leave them waiting.
         self.may_read = True
@@ -168,7 +167,6 @@ class Engine:
             self.lose(mismatch)
             self._hopeless(mismatch)
             return
-        self.greeting = greeting
         limits = greeting.get("limits")
         limit = limits.get("max_line_bytes") if isinstance(limits, dict) else None
         self.max_line = limit if isinstance(limit, int) and limit > 4096 else framing.DEFAULT_MAX_LINE_BYTES
