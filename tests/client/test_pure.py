@@ -37,9 +37,10 @@ PURE = (
     "protocol/times",
     "protocol/version",
 )
-IMPURE = frozenset(
-    "socket select selectors os io pathlib threading signal asyncio anyio trio time subprocess fcntl click rich".split()
-)
+IMPURE = {
+    *("socket", "select", "selectors", "os", "io", "pathlib", "subprocess", "fcntl", "signal", "threading", "time"),
+    *("asyncio", "anyio", "trio", "click", "rich"),
+}
 
 
 def claims_to_be_pure() -> set[str]:
