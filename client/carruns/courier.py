@@ -40,6 +40,7 @@ class Courier:
         self.engine = engine
         self.new_id = new_id
         self.sessions: dict[str, Session] = {}
+        self._steps = 0
         self._calm_at = 0.0  # until then another reset is not worth a try at once
         engine.on_ready = self._ready
         engine.on_lost = self._lost
@@ -60,10 +61,17 @@ class Courier:
         return self.engine.ask(method, params, partial(self._guarded, session, handler))
 
     def _guarded(self, session: Session, step: Callable[[T], None], argument: T) -> None:
-        """Take a step.  A move that is forbidden is a defect of ours: it costs the connection, never the agent."""
+        """Take a step.  A move that is forbidden is a defect of ours: it costs the connection, never the agent.
+
+        Unless a signal handler has recorded a turn in the middle of the step: it has moved the session on then,
+        and the rest of this step with it.
+        """
+        self._steps = step_number = self._steps + 1
         try:
             step(argument)
         except ForbiddenMoveError as defect:
+            if self._steps != step_number:
+                return
             log.error("run %s: %s, which is a defect in carruns; connecting anew", session.run_id, defect)
             self._reset(session, defect)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from carruns import Client, Delivery, Run
-from carruns.session import MOVES, Phase
+from carruns.session import MOVES, Phase, Session
 from tests.client.fake import FakeDaemon, Json, Store, drain
 
 TURNS = 12
@@ -249,3 +249,30 @@ def test_a_defect_that_stays_is_an_outage_to_the_agent(
         gone_through(car, daemon.store, client, run, delivery)
     assert all("from catching up to live" in text for text in defects)
     defects.clear()
+
+
+def test_a_signal_handler_may_record_a_turn_in_the_middle_of_a_step(
+    car: Path, sock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It brings the session to LIVE by itself, where the step that it came into was about to."""
+    handled: list[int] = []
+    original = Session.settle_owed
+
+    def settle_owed(session: Session) -> None:
+        original(session)
+        if session.phase is Phase.CATCHING_UP and session.next_seq and not handled:
+            handled.append(session.next_seq)
+            run.turn(parameters=session.next_seq)
+
+    with FakeDaemon(sock) as daemon, Client(car) as client:
+        run = client.run("agent", intent="survive")
+        monkeypatch.setattr(Session, "settle_owed", settle_owed)
+        run.turn(parameters=0)
+        daemon.stop()
+        with FakeDaemon(sock, daemon.store) as next_daemon:
+            run.turn(parameters=1)
+            run.flush()
+            run.turn(parameters=3)
+            assert run.succeed().ok
+            assert (handled, next_daemon.connections) == ([2], 1)
+            assert numbers(daemon.store, run) == [0, 1, 2, 3]
