@@ -1,6 +1,6 @@
 """The errors of the wire and of the library, and what each one says about fault and retrying.
 
-Codes and kinds are SPEC section 4.  Every exception answers two questions: whose ``fault`` it is, and whether
+Codes and kinds are in docs/wire.md.  Every exception answers two questions: whose ``fault`` it is, and whether
 trying again is safe (``retry``).
 """
 
@@ -60,7 +60,7 @@ class RemoteError(CarrunsError):
 
     @property
     def kind(self) -> str:
-        """The word for the error in ``error.data.kind`` (SPEC section 4)."""
+        """The word for the error in ``error.data.kind`` (docs/wire.md)."""
         return str(self.data.get("kind") or KINDS.get(self.code, "error"))
 
 
@@ -95,7 +95,7 @@ class Conflict(RemoteError):
 
 
 class Unreadable(RemoteError):
-    """A strict JSON reader would refuse the content: nesting, numbers, surrogates (SPEC section 2)."""
+    """A strict JSON reader would refuse the content: nesting, numbers, surrogates (docs/wire.md)."""
 
     fault = "caller"
 
