@@ -32,13 +32,13 @@ class Life:
         self._drainer = drain.Drainer(core)
         self._ended = anyio.Event()
         self._spooled = anyio.Event()
-        core.on_end = self._on_end
-        core.on_peer = self._on_peer
+        core.endings.on_end = self._on_end
 
     def _on_end(self) -> None:
         self._ended.set()
 
-    def _on_peer(self) -> None:
+    def on_peer(self) -> None:
+        """A client came or went: it may have left something in the spool."""
         if self._drainer.may_have_work():
             self._spooled.set()
 

@@ -1,4 +1,4 @@
-"""``config.toml``: what it says, and what is wrong with it (SPEC section 3).
+"""``config.toml``: what it says, and what is wrong with it (docs/files.md).
 
 A bad or unknown key never keeps the daemon from starting: it is named with its line, and the default holds.
 Retention is different: where anything is wrong with it, nothing is removed until the file is mended.

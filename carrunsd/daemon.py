@@ -102,8 +102,8 @@ class Daemon:
         core = Core(self._options.car_dir, self._load(), loop)
         core.catalog.build()
         async with anyio.create_task_group() as tasks:
-            serving = listener.Server(core, self._listener, _spawner(tasks))
             life = Life(core, self._load)
+            serving = listener.Server(core, self._listener, _spawner(tasks), life.on_peer)
             with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 serving.start()
                 found = orphans.found(core)

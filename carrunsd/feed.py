@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import msgspec
 
 from carruns.protocol.framing import occurrences
-from carrunsd.run import OPEN, Run
+from carrunsd.run import Run
 from carrunsd.stats import Stats
+from carrunsd.store.history import OPEN
 
 KEPT_BYTES = 16 << 20  # of lines in one stream
 KEPT_IN_ALL = 64 << 20  # of lines in all streams

@@ -1,33 +1,33 @@
-"""Open runs as pure state: the next index, what each writer has stored, and how a run moves on.
+"""A run as the daemon knows it: the next index, what each writer has stored, and how it moves on.  Pure.
 
-Theory of operation: commands change a :class:`Run` at once, the appender writes what came of it a moment later.
+Theory of operation: methods change a :class:`Run` at once, the appender writes what came of it a moment later.
 ``mark`` keeps the state as of the last good write, and ``undo`` goes back to it when a write fails, so that
-memory never knows more than the file.  No I/O, no clock: times come in as text.
+memory never knows more than the file.  This is the only file that moves a run's status; the table of the moves is
+:data:`carrunsd.store.history.AFTER`, which whoever reads a run file goes by, too.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import UNSET
 
 from carruns.protocol.records import RunStatus
+from carrunsd.store.history import AFTER, INCOMPLETE, OPEN, History
 
-OPEN = RunStatus.IN_PROGRESS
-COMPLETED = RunStatus.COMPLETED
-INCOMPLETE = RunStatus.INCOMPLETE
+#: Which moves of the table a request, or time, may bring about.  (A turn wants ``resume`` first.)
+MAY: frozenset[tuple[RunStatus, str]] = frozenset(
+    (
+        (OPEN, "turn"),
+        (OPEN, "outcome"),
+        (OPEN, "incomplete"),  # abandoned, disconnected, daemon_restart
+        (OPEN, "resume"),
+        (INCOMPLETE, "resume"),
+        (INCOMPLETE, "incomplete"),
+    )
+)
 
-#: What may happen to a run, and what it becomes.  ``incomplete`` is provisional, an outcome is final.
-TRANSITIONS: dict[tuple[RunStatus, str], RunStatus] = {
-    (OPEN, "turn"): OPEN,
-    (OPEN, "complete"): COMPLETED,
-    (OPEN, "stop"): INCOMPLETE,  # abandoned, disconnected, daemon_restart
-    (OPEN, "resume"): OPEN,
-    (INCOMPLETE, "resume"): OPEN,
-    (INCOMPLETE, "stop"): INCOMPLETE,
-}
-
-#: Why a batch of turns was dropped (SPEC section 4).
+#: Why a batch of turns was dropped (docs/wire.md).
 RUN_TERMINAL = "run_terminal"
 TURN_LIMIT = "run_turn_limit"
 OUT_OF_ORDER = "out_of_order"
@@ -35,19 +35,32 @@ OUT_OF_ORDER = "out_of_order"
 _DAEMONS_OWN = frozenset(("record", "index", "recorded_at", "writer", "seq"))
 
 
+class Owner(Protocol):
+    """A connection, as far as owning runs goes."""
+
+    runs: set[Run]
+
+
+class Timer(Protocol):
+    """What the event loop's ``call_later`` returns."""
+
+    def cancel(self) -> None: ...
+
+
 class Run:
-    """One run as the daemon knows it.  ``lines`` is the number of lines in its file: the cursor of its end."""
+    """One run.  ``path`` is the names of its directory and file, ``lines`` the number of lines in it."""
 
     __slots__ = (
-        "_mark", "agent_id", "detached", "ended_at", "intent", "journal", "lines", "next_index", "outcome",
-        "outcome_status", "owners", "run_id", "started_at", "status", "timer", "turn_count", "watched", "writers",
+        "_mark", "agent_id", "detached", "ended_at", "intent", "lines", "next_index", "outcome", "outcome_status",
+        "owners", "path", "run_id", "started_at", "status", "timer", "turn_count", "watched", "writers",
     )  # fmt: skip
 
-    def __init__(self, run_id: str, agent_id: str, intent: str, started_at: str) -> None:
+    def __init__(self, run_id: str, agent_id: str, intent: str, started_at: str, path: tuple[str, str]) -> None:
         self.run_id = run_id
         self.agent_id = agent_id
         self.intent = intent
         self.started_at = started_at
+        self.path = path
         self.status = OPEN
         self.detached = False
         self.turn_count = 0
@@ -57,19 +70,60 @@ class Run:
         self.outcome: dict[str, Any] | None = None
         self.outcome_status: str | None = None
         self.ended_at: str | None = None
-        self.owners: set[Any] = set()
-        self.timer: Any = None
+        self.owners: set[Owner] = set()
+        self.timer: Timer | None = None
         self.watched = False
-        self.journal: Any = None
         self._mark: tuple[Any, ...] | None = None
+
+    # -- how it stands -------------------------------------------------------------------------------------
 
     def can(self, event: str) -> bool:
         """Tell whether ``event`` may happen to the run now."""
-        return (self.status, event) in TRANSITIONS
+        return (self.status, event) in MAY
 
     def move(self, event: str) -> None:
         """Let ``event`` happen.  Raises ``KeyError`` where it may not."""
-        self.status = TRANSITIONS[self.status, event]
+        if (self.status, event) not in MAY:
+            raise KeyError(self.status, event)
+        self.status = AFTER[self.status, event]
+
+    def end(self, ended_at: str, outcome: dict[str, Any] | None = None) -> None:
+        """Let the run end: with an outcome for good, without one as incomplete.  Its last record follows."""
+        self.move("incomplete" if outcome is None else "outcome")
+        self.outcome = outcome
+        self.outcome_status = None if outcome is None else outcome["status"]
+        self.ended_at = ended_at
+        self.lines += 1
+
+    def history(self) -> History:
+        """Return what the run's records have come to, to fold more of them behind."""
+        return History(
+            status=self.status, turn_count=self.turn_count, next_index=self.next_index, writers=dict(self.writers)
+        )
+
+    def become(self, history: History) -> None:
+        """Stand as the records of a file say, or those that are appended as they were given."""
+        start = history.started
+        if start is not None and not self.started_at:
+            self.intent, self.started_at, self.detached = start.intent, start.started_at, start.detached is True
+        self.status = history.status
+        self.turn_count, self.next_index = history.turn_count, history.next_index
+        self.writers = history.writers
+        if history.ended is not None:
+            self.ended_at, self.outcome_status = history.ended_at, history.outcome_status
+            self.outcome = history.outcome
+
+    def cancel_timer(self) -> None:
+        """Nobody waits for the run to be given up any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def disown(self) -> None:
+        """The run is no connection's any more."""
+        for owner in self.owners:
+            owner.runs.discard(self)
+        self.owners.clear()
 
     # -- turns ---------------------------------------------------------------------------------------------
 

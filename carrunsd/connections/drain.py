@@ -100,7 +100,7 @@ class Drainer:
                 sender.sync()
                 await sender.settled()
         finally:
-            self._core.detach_all(sender)
+            self._core.owners.detach_all(sender)
         if sender.unstored:
             if name not in self._complained:
                 self._complained.add(name)
@@ -126,10 +126,21 @@ class Drainer:
                 await sender.settled()
 
 
+class _Nobody:
+    """Reads no events: a spool file's client is gone."""
+
+    def has_room(self) -> bool:
+        return False
+
+    def offer(self, lines: bytes) -> None:
+        return
+
+
 class _Sender:
     """Stands where a connection would: owns runs, counts answers."""
 
     vanished = False
+    events = _Nobody()
 
     def __init__(self, core: Core) -> None:
         self._core = core

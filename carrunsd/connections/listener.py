@@ -7,21 +7,22 @@ spinning.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
 import socket
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from carruns.protocol import errors
 from carruns.protocol.paths import MAX_SOCKET_PATH_BYTES
-from carrunsd.connections.memory_cap import Budget
-from carrunsd.connections.pace import Lookout
+from carrunsd.connections.memory_cap import MemoryCap
+from carrunsd.connections.pace import Pace
 from carrunsd.connections.peer import Peer
 from carrunsd.core import Core
 from carrunsd.store.layout import StoreError
@@ -82,20 +83,32 @@ def _remove_stale(path: str) -> None:
 
 
 class Server:
-    """Accepts connections for a core and keeps their peers.  ``spawn`` runs a coroutine in the background."""
+    """Accepts connections for a core and keeps their peers.
 
-    def __init__(self, core: Core, listener: socket.socket, spawn: Callable[..., Any]) -> None:
+    ``spawn`` runs a coroutine function in the background; ``on_peer`` is called when connections come and go.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        listener: socket.socket,
+        spawn: Callable[..., None],
+        on_peer: Callable[[], None],
+    ) -> None:
         self.core = core
-        self.spawn = spawn
         self.peers: set[Peer] = set()
-        self.budget = Budget(self.peers, core.settings.max_line_bytes, core.loop.call_soon)
-        self.last_reader: Peer | None = None
-        self.switched_at = 0.0  # when it was last another one than before, seconds of the monotonic clock
-        self.lookout = Lookout(core.loop.call_soon)
+        self.cap = MemoryCap(self.peers, core.settings.max_line_bytes, core.loop.call_soon)
+        self.pace = Pace(core.loop.call_soon)
+        self._spawn = spawn
+        self._on_peer = on_peer
         self._listener = listener
         self._listening = False
-        self._pause: Any = None
+        self._pause: asyncio.TimerHandle | None = None
         self._complained = False
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run ``function(*args)`` in the background; a defect in it is logged."""
+        self._spawn(function, *args)
 
     def start(self) -> None:
         """Begin to accept."""
@@ -145,7 +158,7 @@ class Server:
         peer = Peer(self.core, sock, self)
         self.peers.add(peer)
         peer.open()
-        self.core.on_peer()
+        self._on_peer()
 
     def _turn_away(self, sock: socket.socket, code: int, message: str) -> None:
         self.core.stats.refused += 1
@@ -162,7 +175,7 @@ class Server:
         """A peer has closed."""
         self.peers.discard(peer)
         self.core.stats.connections -= 1
-        self.core.on_peer()
+        self._on_peer()
         self._complained = False
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-log = logging.getLogger("carrunsd.budget")
+log = logging.getLogger("carrunsd.connections")
 
 MAX_INPUT_BYTES = 64 << 20  # of unfinished lines in all; two lines of ``max_line_bytes`` at least
 MAX_OUTPUT_BYTES = 128 << 20  # of answers and events not taken in all
@@ -32,7 +32,7 @@ class Holder(Protocol):
         ...
 
 
-class Budget:
+class MemoryCap:
     """The sums over ``holders``, kept by them as they change.
 
     ``call_soon`` is the event loop's: nobody is made to give way in the middle of something.

@@ -1,12 +1,43 @@
-"""How much is read of whom, and when the loop stays awake for one that asks again at once."""
+"""How much is read of a connection at a time, and when the loop stays awake for one that asks again at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
 
+READ_BYTES = 256 << 10  # at a time, at most
+LEAST_READ_BYTES = 16 << 10
+SLICE_SECS = 0.004  # that a block should take at most, so that many connections have fair turns
+ALONE_SECS = 0.05  # without another's request: writes may be put off
 FOLLOW_UP_SECS = 150e-6  # between an answer and the next request of a client that waits for nothing else
 LOOKOUT_SECS = 60e-6  # that the loop stays awake for it
+
+
+class Pace:
+    """Who has read last, which all connections share.  ``call_soon`` is the event loop's."""
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self.lookout = Lookout(call_soon)
+        self._last: object = None
+        self._since = 0.0
+
+    def long_alone(self, reader: object, now: float) -> bool:
+        """Tell whether for a while nobody but ``reader`` has sent anything; ``now`` in monotonic seconds."""
+        return self._last is reader and now - self._since > ALONE_SECS
+
+    def next_appetite(self, reader: object, appetite: int, took: float, count: int) -> int:
+        """Return how many bytes to read next, behind ``count`` bytes of ``appetite`` that ``took`` seconds.
+
+        Less at a time where others want to be read too and the last block took long; more where not.
+        """
+        alone = self._last is reader
+        if not alone:
+            self._last, self._since = reader, monotonic()
+        if took > SLICE_SECS and not alone:
+            return max(LEAST_READ_BYTES, appetite >> 1)
+        if count == appetite < READ_BYTES and (alone or took < SLICE_SECS / 4):
+            return appetite << 1
+        return appetite
 
 
 class Lookout:

@@ -1,9 +1,9 @@
 """One connection: bytes in, requests carried out, answers out.
 
-Theory of operation.  The socket is read directly, by readiness (``outlet`` says why), and to the end even where
-writing has failed.  Input pauses while a command waits for a thread, while answers are not taken and while too
+Theory of operation.  The socket is read directly, by readiness (``output`` says why), and to the end even where
+writing has failed.  Input pauses while a method waits for a thread, while answers are not taken and while too
 many wait for the disk; requests that were read by then wait too.  So what a connection can hold is bounded: one
-unfinished line, one block of requests, ``PAUSE_BYTES`` of answers and the one that went beyond.  ``budget``
+unfinished line, one block of requests, ``PAUSE_BYTES`` of answers and the one that went beyond.  ``memory_cap``
 bounds all of them together.
 """
 
@@ -12,32 +12,28 @@ from __future__ import annotations
 import logging
 import select
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import anyio.to_thread
-import msgspec
 from msgspec import UNSET
 
 from carruns.protocol import errors
-from carruns.protocol.framing import LineFramer, occurrences
-from carrunsd.connections.output import PAUSE_BYTES, Outlet
+from carruns.protocol.framing import LineFramer
+from carrunsd.connections.memory_cap import MemoryCap
+from carrunsd.connections.output import PAUSE_BYTES, Output
+from carrunsd.connections.pace import LEAST_READ_BYTES, READ_BYTES, Pace
 from carrunsd.core import Core
-from carrunsd.methods import dispatch, record
+from carrunsd.methods import dispatch
 from carrunsd.run import Run
-from carrunsd.store import strict
 from carrunsd.wire import cut, decode, requests
 from carrunsd.wire.errors import RequestError
 from carrunsd.wire.replies import Batch, Outbox, Ticket
 
-log = logging.getLogger("carrunsd.peer")
+log = logging.getLogger("carrunsd.connections")
 
-READ_BYTES = 256 << 10
 LONG_BYTES = 1 << 20  # of a block that is looked at line by line in a thread
-LEAST_READ_BYTES = 16 << 10
-SLICE_SECS = 0.004  # that a block should take at most, so that many connections have fair turns
-ALONE_SECS = 0.05  # without another's request: writes may be put off
 SMALL_BYTES = 64 << 10
 MAX_WAITING = 4096  # answers that wait for the disk: no more requests are carried out
 MAX_BATCH_BYTES = 16 << 20  # of answers to one JSON array
@@ -46,31 +42,41 @@ _LAST_READS = 64  # at the end of the daemon; 16 MiB of what had arrived
 
 _buffer = bytearray(READ_BYTES)  # one for all: it is emptied before the next read
 _view = memoryview(_buffer)
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Peer(Outlet):
-    """A connected client.  ``server`` gets told when it is gone, and runs what has to be awaited."""
+class Host(Protocol):
+    """What all connections share: the listener's, seen from one of them."""
+
+    cap: MemoryCap
+    pace: Pace
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run in the background; a defect in it is logged."""
+
+    def gone(self, peer: Peer) -> None:
+        """A connection is closed."""
+
+
+class Peer:
+    """A connected client."""
 
     __slots__ = (
-        "__weakref__",
-        "_appetite",
-        "_busy",
-        "_eof",
-        "_input_held",
-        "_last_reads",
-        "_left",
-        "_reading",
-        "framer",
-        "runs",
+        "__weakref__", "_appetite", "_busy", "_closed", "_core", "_eof", "_host", "_input_held", "_last_reads",
+        "_left", "_reading", "_sock", "events", "framer", "outbox", "runs",
     )  # fmt: skip
 
-    def __init__(self, core: Core, sock: socket.socket, server: Any) -> None:
-        super().__init__(core, sock, server)
+    def __init__(self, core: Core, sock: socket.socket, host: Host) -> None:
+        self._core = core
+        self._sock = sock
+        self._host = host
+        output = Output(sock, core.loop, host.cap, on_room=core.feed.wake, on_change=self._output_moved)
+        self.events = output
+        self.outbox = output.outbox
         self.framer = LineFramer(core.settings.max_line_bytes)
         self.runs: set[Run] = set()
         self._reading = False
         self._busy = False
+        self._closed = False
         self._eof = False
         self._last_reads: int | None = None
         self._input_held = 0
@@ -106,46 +112,39 @@ class Peer(Outlet):
         if not count:
             self._at_end()
             return False
+        block = self._framed(bytes(_view[:count]))
+        if block:
+            output = self.events
+            appender = self._core.appender
+            appender.begin_block(self)
+            self._take(block)
+            nobody_waits = not (self.outbox.waiting or output.parts)
+            more_follows = nobody_waits and count >= LEAST_READ_BYTES and self._host.pace.long_alone(self, began)
+            appender.end_block(len(block), more_follows=more_follows)
+        self._answer(began, count)
+        return True
+
+    def _framed(self, data: bytes) -> bytes:
+        """Return the whole lines that ``data`` completes."""
         framer = self.framer
-        block = framer.feed(bytes(_view[:count]))
+        block = framer.feed(data)
         if framer.overlong:
             self._refuse_overlong()
         if framer.held or self._input_held:
             change, self._input_held = framer.held - self._input_held, framer.held
-            self.server.budget.add_input(change)
-        if block:
-            alone = self.server.last_reader is self and began - self.server.switched_at > ALONE_SECS
-            self._take_and_flush(block, more_follows=alone and count >= LEAST_READ_BYTES)
-        answers = bool(self._out) and not self._writing
+            self._host.cap.add_input(change)
+        return block
+
+    def _answer(self, began: float, count: int) -> None:
+        """Send what a block's requests have answered already, and see how much to read next."""
+        output, pace = self.events, self._host.pace
+        answers = bool(output.parts) and not output.waiting
         if answers:
-            self._push()
+            output.push()
         now = monotonic()
         if answers:
-            self.server.lookout.answered(began, now)
-        self._adjust(now - began, count)
-        return True
-
-    def _take_and_flush(self, block: bytes, *, more_follows: bool) -> None:
-        appender = self._core.appender
-        if appender.put_off_bytes and self.server.last_reader is not self:
-            appender.flush()
-        appender.flush_follows = True
-        self._take(block)
-        if more_follows and not (self.outbox.waiting or self._out):
-            appender.flush_or_wait(len(block))
-        else:
-            appender.flush()
-
-    def _adjust(self, took: float, count: int) -> None:
-        """Read less at a time where others want to be read too and the last block took long; more where not."""
-        server = self.server
-        alone = server.last_reader is self
-        if not alone:
-            server.last_reader, server.switched_at = self, monotonic()
-        if took > SLICE_SECS and not alone:
-            self._appetite = max(LEAST_READ_BYTES, self._appetite >> 1)
-        elif count == self._appetite < READ_BYTES and (alone or took < SLICE_SECS / 4):
-            self._appetite <<= 1
+            pace.lookout.answered(began, now)
+        self._appetite = pace.next_appetite(self, self._appetite, now - began, count)
 
     def _at_end(self) -> None:
         """The client is gone, or will send no more; half a line at the end was never sent."""
@@ -155,7 +154,12 @@ class Peer(Outlet):
 
     def _close_if_done(self) -> None:
         """A client that sends no more may still read: its answers come first."""
-        if self._eof and not self._busy and not self.outbox.waiting and not (self._out and self._writable):
+        if (
+            self._eof
+            and not self._busy
+            and not self.outbox.waiting
+            and not (self.events.parts and self.events.writable)
+        ):
             self.close()
 
     @property
@@ -170,13 +174,22 @@ class Peer(Outlet):
         """Bytes of the unfinished line."""
         return self._input_held
 
+    @property
+    def output_held(self) -> int:
+        """Bytes of answers and events that were not taken."""
+        return self.events.held
+
+    def hang_up(self) -> None:
+        """Write no more: all connections together leave too much untaken, and this one most."""
+        self.events.hang_up()
+
     def drop_line(self) -> None:
         """Refuse the unfinished line: all connections together hold too much."""
         change, self._input_held = -self._input_held, 0
         self.framer.skip_line()
         message = "unfinished lines of all connections take too much memory; it was skipped: send it again later"
         self.outbox.ticket(None).fail(errors.BUSY, message)
-        self.server.budget.add_input(change)
+        self._host.cap.add_input(change)
 
     def _refuse_overlong(self) -> None:
         for _ in range(self.framer.overlong):
@@ -190,21 +203,14 @@ class Peer(Outlet):
     def _take(self, block: bytes) -> None:
         settings = self._core.settings
         limit = min(settings.max_string_bytes, settings.max_turn_bytes, SMALL_BYTES)
-        try:
-            incoming = requests.decoder.decode_lines(block)
-        except _BAD:
-            incoming = None
-        if incoming is not None and len(incoming) != occurrences(block, b"\n"):
-            incoming = None  # two on a line, one over two, blank lines: what is taken must not depend on reads
         big = not cut.lines_within(block, limit)
-        if incoming is None or not (requests.CHECKED.issuperset(map(type, incoming)) or strict.plain(block)):
-            if len(block) > LONG_BYTES:  # may take seconds
-                self._busy = True
-                self._pause_reading()
-                self.server.spawn(self._read_closely, block, big)
-                return
-            incoming = self._one_by_one(block)
-        self._carry_out(incoming, big=big)
+        incoming = decode.quickly(block)
+        if incoming is None and len(block) > LONG_BYTES:  # may take seconds
+            self._busy = True
+            self._pause_reading()
+            self._host.spawn(self._read_closely, block, big)
+            return
+        self._carry_out(decode.one_by_one(block) if incoming is None else incoming, big=big)
 
     def _carry_out(self, incoming: list[Any], *, big: bool) -> None:
         """Run requests; after a defect nobody knows which were carried out, so the client has to come anew."""
@@ -215,18 +221,7 @@ class Peer(Outlet):
             self.close()
 
     async def _read_closely(self, block: bytes, big: bool) -> None:
-        self._continue(await anyio.to_thread.run_sync(self._one_by_one, block), big=big)
-
-    def _one_by_one(self, block: bytes) -> list[Any]:
-        """Return what stands on each line: requests, or how it is wrong."""
-        out: list[Any] = []
-        for line in block.split(b"\n"):
-            if line and not line.isspace():
-                try:
-                    out.append(decode.read(line))
-                except RequestError as error:
-                    out.append(error)
-        return out
+        self._continue(await anyio.to_thread.run_sync(decode.one_by_one, block), big=big)
 
     def _run(self, incoming: list[Any], *, big: bool) -> None:
         """Carry out requests in order; where one has to be awaited, the rest waits behind it.
@@ -235,7 +230,7 @@ class Peer(Outlet):
         ``big`` says that some of the lines are long.
         """
         quick = requests.QuickRecordTurns
-        runs = self._core.runs
+        runs = self._core.table.by_id
         begin = 0  # of the requests that are recorded as one
         first: Any = None
         turns: list[Any] = []
@@ -257,7 +252,7 @@ class Peer(Outlet):
             elif turns:
                 self._record(incoming[begin:place], turns, big=big)
                 turns, due = [], -1
-            full = self._out_bytes >= PAUSE_BYTES or self.outbox.waiting >= MAX_WAITING
+            full = self.events.held >= PAUSE_BYTES or self.outbox.waiting >= MAX_WAITING
             if full and self._last_reads is None:
                 self._hold_up(incoming[place:], big=big)
                 return
@@ -269,19 +264,15 @@ class Peer(Outlet):
             self._record(incoming[begin:], turns, big=big)
 
     def _record(self, given: list[Any], turns: list[Any], *, big: bool) -> None:
-        """Record the ``turns`` of requests without ``id``: nobody is told if they are dropped, a gap tells."""
-        core = self._core
+        """Record the ``turns`` of requests without ``id`` as one request where they may be, which is quicker."""
         first = given[0].params
-        run = core.runs[first.run_id]
-        core.stats.requests += len(given)
-        if len(given) > 1 and run.turn_count + len(turns) <= core.settings.max_turns_per_run:
+        run = self._core.table.by_id[first.run_id]
+        if len(given) > 1 and run.turn_count + len(turns) <= self._core.settings.max_turns_per_run:
+            self._core.stats.requests += len(given) - 1
             whole = requests.RecordTurnsParams(first.run_id, turns, first.writer, first.seq)
             given = [requests.RecordTurns(params=whole)]
         for request in given:
-            try:
-                record.record_turns(core, self, run, request.params, None, big=big)
-            except Exception as error:
-                dispatch.answer_error(core, request, None, error)
+            dispatch.handle(self._core, self, request, None, big=big)
 
     def _handle(self, request: Any, queue: Outbox | Batch | None = None, *, big: bool) -> Awaitable[None] | None:
         if type(request) is list:
@@ -315,7 +306,7 @@ class Peer(Outlet):
             batch.ticket(request_id).fail(errors.TOO_LARGE, message, {"max_batch_bytes": MAX_BATCH_BYTES})
 
     def _output_moved(self) -> None:
-        if self._out_bytes >= PAUSE_BYTES:
+        if self.events.held >= PAUSE_BYTES:
             self._pause_reading()
         elif not self._busy:
             self._resume_reading()
@@ -332,7 +323,7 @@ class Peer(Outlet):
 
     def _go_further(self) -> None:
         """Take up what was held up, if its time has come."""
-        if self._left is None or self._out_bytes >= PAUSE_BYTES or self.outbox.waiting > self._left[2]:
+        if self._left is None or self.events.held >= PAUSE_BYTES or self.outbox.waiting > self._left[2]:
             return
         (left, big, _), self._left = self._left, None
         self._continue(left, big=big)
@@ -340,7 +331,7 @@ class Peer(Outlet):
     def _wait(self, waiting: Awaitable[None], left: list[Any], *, big: bool) -> None:
         self._busy = True
         self._pause_reading()
-        self.server.spawn(self._go_on, waiting, left, big)
+        self._host.spawn(self._go_on, waiting, left, big)
 
     async def _go_on(self, waiting: Awaitable[None], left: list[Any], big: bool) -> None:
         await waiting
@@ -360,7 +351,7 @@ class Peer(Outlet):
             self._close_if_done()
         elif self._last_reads is not None:
             self._read_last()
-        elif self._out_bytes < PAUSE_BYTES:
+        elif self.events.held < PAUSE_BYTES:
             self._resume_reading()
 
     # -- the end -------------------------------------------------------------------------------------------
@@ -391,11 +382,11 @@ class Peer(Outlet):
         if self._closed:
             return
         self._closed = True
-        self._close_output()
+        self.events.close()
         self._pause_reading()
-        self.server.budget.add_input(-self._input_held)
+        self._host.cap.add_input(-self._input_held)
         self._input_held = 0
         self._sock.close()
-        self._core.feed.leave(self)
-        self._core.detach_all(self)
-        self.server.gone(self)
+        self._core.feed.leave(self.events)
+        self._core.owners.detach_all(self)
+        self._host.gone(self)

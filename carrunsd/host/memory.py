@@ -10,6 +10,7 @@ nothing.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
@@ -38,3 +39,27 @@ def give_back() -> None:
     trim = _function("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+class Tidier:
+    """Gives memory back some seconds after work that took it.  ``call_later`` is the event loop's."""
+
+    def __init__(
+        self, call_later: Callable[[float, Callable[[], None]], object], *before: Callable[[], None]
+    ) -> None:
+        """``before`` is called first: whatever lets go of what may be made again."""
+        self._call_later = call_later
+        self._before = before
+        self._scheduled = False
+
+    def later(self) -> None:
+        """There was work."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_later(TIDY_DELAY, self._tidy)
+
+    def _tidy(self) -> None:
+        self._scheduled = False
+        for let_go in self._before:
+            let_go()
+        give_back()

@@ -8,18 +8,20 @@ import msgspec
 
 from carruns.protocol import errors, times
 from carrunsd.core import Core
-from carrunsd.methods.start import new_run, path_of
-from carrunsd.run import COMPLETED, INCOMPLETE, OPEN, Run
-from carrunsd.store import scan
+from carrunsd.methods.checks import Client
+from carrunsd.methods.start import check_free, path_of
+from carrunsd.run import Run
+from carrunsd.store import reader
+from carrunsd.store.history import COMPLETED, OPEN
 from carrunsd.wire import requests
 from carrunsd.wire.errors import RequestError
 from carrunsd.wire.replies import Ticket
-from carrunsd.writing.journal import Journal
+from carrunsd.writing.journal import encode_lines
 
 _encode = msgspec.json.encode
 
 
-def append(core: Core, peer: Any, run: Run | None, params: requests.AppendParams, ticket: Ticket | None) -> None:
+def append(core: Core, peer: Client, run: Run | None, params: requests.AppendParams, ticket: Ticket | None) -> None:
     """``runs.append``: the seed's ``append_records``; records are kept as given, their indexes too."""
     records = params.records
     for number, record in enumerate(records):
@@ -35,29 +37,32 @@ def append(core: Core, peer: Any, run: Run | None, params: requests.AppendParams
     if run.status is COMPLETED:
         raise RequestError(errors.RUN_TERMINAL, f"run {run.run_id!r} has ended; an outcome is final")
     run.mark()
-    for record in records:
-        _account(run, record)
-    core.attach(peer, run)
+    lines = encode_lines(records)
+    history = run.history()
+    for text in lines.split(b"\n")[:-1]:
+        line = reader.parse_line(text)
+        if line is not None:
+            history.take(line)
+    run.become(history)
+    run.lines += len(records)
+    core.owners.attach(peer, run)
     ended = any(record["record"] == "ended" for record in records)
     result = _encode({"count": len(records)})
-    durable = ended and core.settings.fsync != "no"
-    core.appender.put(run, records, ticket, result, durable=durable)
+    core.appender.put(run, lines, ticket, result, durable=ended and core.endings.durable)
     if run.status is OPEN:
-        core.reopened(run)
+        core.table.reopened(run)
     elif ended:
-        core.over(run)
+        core.endings.over(run)
 
 
 def _appended_run(core: Core, params: requests.AppendParams) -> Run:
-    nameless = core.find_nameless(path_of(params.agent_id, params.run_id), params.agent_id, params.run_id)
+    path = path_of(params.agent_id, params.run_id)
+    nameless = core.table.find_nameless(path, params.agent_id, params.run_id)
     if nameless is not None:
         return nameless
-    first = params.records[0]
-    asked = requests.StartParams(intent=str(first.get("intent", "")))
-    started_at = first.get("started_at", "") if first["record"] == "started" else ""
-    run = new_run(core, params.run_id, params.agent_id, started_at, {}, asked)
-    run.detached = first.get("detached") is True
-    core.enter(run, Journal(run, path_of(params.agent_id, params.run_id), fresh=True))
+    check_free(core, params.run_id, params.agent_id, path)
+    run = Run(params.run_id, params.agent_id, "", "", path)
+    core.table.enter(run, fresh=True)
     return run
 
 
@@ -87,30 +92,3 @@ def _time_fault(record: dict[str, Any], name: str) -> str | None:
     except (KeyError, TypeError, ValueError):
         return f"`{name}` must be an RFC 3339 time"
     return None
-
-
-def _account(run: Run, record: dict[str, Any]) -> None:
-    """Let a record that was given whole change the run's state as reading it back would."""
-    run.lines += 1
-    kind = record["record"]
-    if kind == "turn":
-        run.turn_count += 1
-        run.next_index = max(run.next_index, record["index"] + 1)
-        writer, seq = record.get("writer"), record.get("seq")
-        if isinstance(writer, str) and type(seq) is int:
-            run.writers[writer] = max(seq, run.writers.get(writer, -1))
-        if run.status is INCOMPLETE:
-            run.status = OPEN
-    elif kind == "started" and not run.started_at:
-        run.intent, run.started_at = record["intent"], record["started_at"]
-        run.detached = record.get("detached") is True
-    elif kind == "ended":
-        status = scan.outcome_status(record["termination"])
-        if run.status is COMPLETED and status is None:
-            return  # an outcome is final
-        run.status = INCOMPLETE if status is None else COMPLETED
-        run.outcome_status = status
-        run.ended_at = record["ended_at"]
-        termination = record["termination"]
-        if isinstance(termination, dict) and isinstance(termination.get("outcome"), dict):
-            run.outcome = termination["outcome"]

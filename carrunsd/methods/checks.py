@@ -1,18 +1,31 @@
-"""What many methods check before they do anything."""
+"""What many methods share: who asks, and the checks before anything is done."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any
-
-import msgspec
+from typing import Any, Protocol
 
 from carruns.protocol import errors, nesting
+from carrunsd import feed
 from carrunsd.core import Core
 from carrunsd.run import Run
 from carrunsd.store import strict
 from carrunsd.wire.errors import RequestError
+
+
+class Client(Protocol):
+    """Whoever sends requests, as methods see it: a connection, or a spool file.
+
+    ``events`` takes what it subscribes to; ``vanished`` tells that nobody is there any more to read an answer.
+    """
+
+    runs: set[Run]
+
+    @property
+    def events(self) -> feed.Reader: ...
+    @property
+    def vanished(self) -> bool: ...
 
 
 def known(run: Run | None, run_id: str) -> Run:
@@ -33,18 +46,17 @@ def fetchable(record: Any) -> Any:
     return record
 
 
-_encode = msgspec.json.encode
-_Command = Callable[..., Awaitable[None]]
+_Method = Callable[..., Awaitable[None]]
 
 
-def one_at_a_time(command: _Command) -> _Command:
-    """Let a command that may take long wait for its turn; whoever has gone by then is passed over."""
+def one_at_a_time(method: _Method) -> _Method:
+    """Let a method that may take long wait for its turn; whoever has gone by then is passed over."""
 
-    @functools.wraps(command)
-    async def queued(core: Core, peer: Any, *given: Any) -> None:
+    @functools.wraps(method)
+    async def queued(core: Core, peer: Client, *given: Any) -> None:
         async with core.turnstile:
             if not peer.vanished:
-                await command(core, peer, *given)
+                await method(core, peer, *given)
             elif (ticket := given[-1]) is not None:
                 ticket.done(b"null")
 

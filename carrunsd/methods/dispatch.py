@@ -1,4 +1,4 @@
-"""From a request to its command: the table of methods, and what becomes of an error on the way."""
+"""From a request to its method: the table of methods, and what becomes of an error on the way."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from carruns.protocol import errors
 from carrunsd.core import Core
 from carrunsd.methods import append, end, keep, record, server, start, subscribe, trace
+from carrunsd.methods.checks import Client
 from carrunsd.methods.list import agents, list_runs
 from carrunsd.run import Run
 from carrunsd.store.layout import NameConflictError
@@ -20,7 +21,7 @@ from carrunsd.wire.replies import Ticket
 
 log = logging.getLogger("carrunsd.dispatch")
 
-#: Commands that take ``(core, peer, params, ticket)``.
+#: Methods that take ``(core, peer, params, ticket)``.
 _PLAIN: dict[type, Callable[..., Any]] = {
     requests.Handshake: server.handshake,
     requests.Ping: server.ping,
@@ -41,7 +42,7 @@ QUESTIONS = frozenset(
     (requests.List, requests.Agents, requests.GetTrace, requests.Subscribe, requests.Watch, requests.Gc)
 )
 
-#: Commands on a run, which take ``(core, peer, run, params, ticket)``.
+#: Methods on a run, which take ``(core, peer, run, params, ticket)``.
 _ON_RUN: dict[type, Callable[..., Any]] = {
     requests.QuickRecordTurns: record.record_turns,
     requests.RecordTurns: record.record_turns,
@@ -59,7 +60,7 @@ _ON_RUN: dict[type, Callable[..., Any]] = {
 }
 
 
-def handle(core: Core, peer: Any, request: Any, ticket: Ticket | None, *, big: bool) -> Awaitable[None] | None:
+def handle(core: Core, peer: Client, request: Any, ticket: Ticket | None, *, big: bool) -> Awaitable[None] | None:
     """Carry out a request; its ticket is answered now, at the next flush or sync, or by what is returned."""
     core.stats.requests += 1
     try:
@@ -70,36 +71,36 @@ def handle(core: Core, peer: Any, request: Any, ticket: Ticket | None, *, big: b
     return _guarded(core, request, ticket, outcome) if outcome is not None else None
 
 
-def _call(core: Core, peer: Any, request: Any, ticket: Ticket | None, *, big: bool) -> Any:
+def _call(core: Core, peer: Client, request: Any, ticket: Ticket | None, *, big: bool) -> Any:
     kind = type(request)
     params = request.params
     if kind is requests.Start:
         key = params.get("idempotency_key")
-        found = core.find(key) if isinstance(key, str) else None
+        found = core.table.find(key) if isinstance(key, str) else None
         if found is not None and not isinstance(found, Run):
             return _after(found, lambda _: start.start(core, peer, params, ticket))
     if kind in _PLAIN:
         return _PLAIN[kind](core, peer, params, ticket)
-    command = _ON_RUN[kind]
-    run = core.find(params.run_id)
+    method = _ON_RUN[kind]
+    run = core.table.find(params.run_id)
     if run is not None and not isinstance(run, Run):
-        return _after(run, lambda found: _on_run(command, core, peer, found, params, ticket, big=big))
-    return _on_run(command, core, peer, run, params, ticket, big=big)
+        return _after(run, lambda found: _on_run(method, core, peer, found, params, ticket, big=big))
+    return _on_run(method, core, peer, run, params, ticket, big=big)
 
 
 def _on_run(
-    command: Callable[..., Any],
+    method: Callable[..., Any],
     core: Core,
-    peer: Any,
+    peer: Client,
     run: Run | None,
     params: Any,
     ticket: Any,
     *,
     big: bool,
 ) -> Any:
-    if command is record.record_turns:
-        return command(core, peer, run, params, ticket, big=big)
-    return command(core, peer, run, params, ticket)
+    if method is record.record_turns:
+        return method(core, peer, run, params, ticket, big=big)
+    return method(core, peer, run, params, ticket)
 
 
 async def _after(first: Awaitable[Any], then: Callable[[Any], Any]) -> None:

@@ -9,8 +9,9 @@ import msgspec
 from carruns.protocol import errors, times
 from carruns.protocol.records import OUTCOME_STATUSES
 from carrunsd.core import Core
-from carrunsd.methods.checks import fetchable, known
-from carrunsd.run import COMPLETED, INCOMPLETE, OPEN, Run
+from carrunsd.methods.checks import Client, fetchable, known
+from carrunsd.run import Run
+from carrunsd.store.history import COMPLETED, INCOMPLETE, OPEN
 from carrunsd.wire import requests
 from carrunsd.wire.errors import RequestError
 from carrunsd.wire.replies import Ticket
@@ -19,7 +20,7 @@ _encode = msgspec.json.encode
 
 
 def complete(
-    core: Core, peer: Any, run: Run | None, params: requests.CompleteParams, ticket: Ticket | None
+    core: Core, peer: Client, run: Run | None, params: requests.CompleteParams, ticket: Ticket | None
 ) -> None:
     """``runs.complete``: the outcome, which is final.  The same once more is fine, another is an error."""
     run = known(run, params.run_id)
@@ -30,22 +31,19 @@ def complete(
         if not _same_outcome(params.outcome, run.outcome):
             message = f"run {run.run_id!r} has ended as {run.outcome_status}; an outcome is final"
             raise RequestError(errors.RUN_TERMINAL, message, status=str(run.status))
-        core.appender.put(run, (), ticket, result, durable=core.settings.fsync != "no")
+        core.appender.put(run, (), ticket, result, durable=core.endings.durable)
         return
     if run.status is INCOMPLETE:
         message = f"run {run.run_id!r} is incomplete; runs.resume reopens it"
         raise RequestError(errors.RUN_TERMINAL, message, status=str(run.status))
     run.mark()
-    run.move("complete")
-    run.outcome, run.outcome_status = outcome, outcome["status"]
-    run.ended_at = core.appender.stamp
-    run.lines += 1
+    run.end(core.appender.stamp, outcome)
     record = {
         "record": "ended", "run_id": run.run_id, "agent_id": run.agent_id,
         "termination": {"kind": "outcome", "status": outcome["status"], "outcome": outcome},
         "ended_at": run.ended_at,
     }  # fmt: skip
-    core.ended(run, record, ticket, result)
+    core.endings.ended(run, record, ticket, result)
 
 
 def _outcome(given: dict[str, Any], now: str) -> dict[str, Any]:
@@ -80,7 +78,9 @@ def _same_outcome(given: dict[str, Any], stored: dict[str, Any] | None) -> bool:
     return again == stored
 
 
-def abandon(core: Core, peer: Any, run: Run | None, params: requests.AbandonParams, ticket: Ticket | None) -> None:
+def abandon(
+    core: Core, peer: Client, run: Run | None, params: requests.AbandonParams, ticket: Ticket | None
+) -> None:
     """``runs.abandon``: the run ends as incomplete, which ``runs.resume`` can undo."""
     run = known(run, params.run_id)
     if run.status is COMPLETED:
@@ -88,12 +88,12 @@ def abandon(core: Core, peer: Any, run: Run | None, params: requests.AbandonPara
         raise RequestError(errors.RUN_TERMINAL, message, status=str(run.status))
     result = _encode({"run_id": run.run_id, "ok": True})
     if run.status is OPEN:
-        core.stop(run, params.reason or "abandoned", ticket, result)
+        core.endings.stop(run, params.reason or "abandoned", ticket, result)
     else:
-        core.appender.put(run, (), ticket, result, durable=core.settings.fsync != "no")
+        core.appender.put(run, (), ticket, result, durable=core.endings.durable)
 
 
-def resume(core: Core, peer: Any, run: Run | None, params: requests.ResumeParams, ticket: Ticket | None) -> None:
+def resume(core: Core, peer: Client, run: Run | None, params: requests.ResumeParams, ticket: Ticket | None) -> None:
     """``runs.resume``: the run goes on under this connection; an incomplete one is reopened."""
     run = known(run, params.run_id)
     acked = {} if params.writer is None else {"acked_seq": run.writers.get(params.writer)}
@@ -101,8 +101,8 @@ def resume(core: Core, peer: Any, run: Run | None, params: requests.ResumeParams
         message = f"run {run.run_id!r} has ended as {run.outcome_status}; an outcome is final: start another run"
         raise RequestError(errors.RUN_TERMINAL, message, status=str(run.status), turn_count=run.turn_count, **acked)
     run.move("resume")
-    core.reopened(run)
-    core.attach(peer, run)
+    core.table.reopened(run)
+    core.owners.attach(peer, run)
     result = {
         "run_id": run.run_id, "agent_id": run.agent_id, "status": str(run.status),
         "turn_count": run.turn_count, **acked,

@@ -11,7 +11,7 @@ import msgspec
 from carruns.protocol import errors
 from carruns.protocol.records import RunStatus
 from carrunsd.core import Core
-from carrunsd.methods.checks import one_at_a_time
+from carrunsd.methods.checks import Client, one_at_a_time
 from carrunsd.run import Run
 from carrunsd.store import layout
 from carrunsd.upkeep import orphans, retention
@@ -24,7 +24,7 @@ from carrunsd.wire.requests import RemoveParams
 log = logging.getLogger("carrunsd.gc")
 
 
-def remove(core: Core, peer: Any, run: Run | None, params: RemoveParams, ticket: Ticket | None) -> None:
+def remove(core: Core, peer: Client, run: Run | None, params: RemoveParams, ticket: Ticket | None) -> None:
     """``runs.remove``: an ended run's file goes to the trash."""
     if run is None or params.agent_id not in (None, run.agent_id):
         raise RequestError(errors.RUN_NOT_FOUND, f"there is no run {params.run_id[:80]!r}")
@@ -32,7 +32,7 @@ def remove(core: Core, peer: Any, run: Run | None, params: RemoveParams, ticket:
         message = f"run {run.run_id!r} is in progress; end it first (runs.complete or runs.abandon)"
         raise RequestError(errors.CONFLICT, message)
     core.appender.flush()
-    path, summary = run.journal.path, core.summary(run)
+    path, summary = run.path, core.table.summary(run)
     core.trash.put(core.tree.directory(path[0]), path)
     size = summary.bytes if summary is not None else 0
     gone(core, path)
@@ -42,7 +42,7 @@ def remove(core: Core, peer: Any, run: Run | None, params: RemoveParams, ticket:
         ticket.done(msgspec.json.encode({"run_id": run.run_id, "agent_id": run.agent_id, "bytes": size}))
 
 
-def restore(core: Core, peer: Any, params: RemoveParams, ticket: Ticket | None) -> None:
+def restore(core: Core, peer: Client, params: RemoveParams, ticket: Ticket | None) -> None:
     """``runs.restore``: an ended run's file comes back from the trash."""
     name = layout.run_file_name(params.run_id)
     agents = core.trash.agents() if params.agent_id is None else [layout.agent_dir_name(params.agent_id)]
@@ -65,7 +65,7 @@ _encode = msgspec.json.encode
 
 
 @one_at_a_time
-async def gc(core: Core, peer: Any, params: requests.GcParams | None, ticket: Ticket | None) -> None:
+async def gc(core: Core, peer: Client, params: requests.GcParams | None, ticket: Ticket | None) -> None:
     """``runs.gc``: remove what retention lets go; with ``dry_run`` only say what that is."""
     dry_run = params.dry_run if params else False
     removed = await retention.collect(core, time.time_ns(), dry_run=dry_run)
@@ -75,7 +75,7 @@ async def gc(core: Core, peer: Any, params: requests.GcParams | None, ticket: Ti
     answer(ticket, {"removed": len(removed), "bytes": sum(row["bytes"] for row in removed), "runs": removed})
 
 
-async def adopt_orphans(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
+async def adopt_orphans(core: Core, peer: Client, params: Any, ticket: Ticket | None) -> None:
     """``runs.adopt_orphans``: end runs in progress that are nobody's, at once."""
     core.catalog.refresh()
     adopted = await orphans.adopt(core, orphans.found(core), found_at_start=False)

@@ -10,10 +10,10 @@ import msgspec
 from carruns.protocol import errors, times
 from carruns.protocol.records import RunStatus, RunSummary
 from carrunsd.core import Core
-from carrunsd.methods.checks import one_at_a_time
-from carrunsd.run import OPEN
+from carrunsd.methods.checks import Client, one_at_a_time
 from carrunsd.runs.catalog import Entry
 from carrunsd.store import layout
+from carrunsd.store.history import OPEN
 from carrunsd.store.retention import started_ns
 from carrunsd.wire import requests
 from carrunsd.wire.errors import RequestError
@@ -23,14 +23,14 @@ _encode = msgspec.json.encode
 
 
 @one_at_a_time
-async def list_runs(core: Core, peer: Any, params: requests.ListParams | None, ticket: Ticket | None) -> None:
+async def list_runs(core: Core, peer: Client, params: requests.ListParams | None, ticket: Ticket | None) -> None:
     """``runs.list``: summaries, newest first."""
     asked = params or requests.ListParams()
     keep = _filter(asked)
     core.appender.flush()
     agent_dir = None if asked.agent_id is None else layout.sanitize(asked.agent_id)
     core.catalog.refresh(agent_dir)
-    found = await core.summaries(core.catalog.entries(agent_dir))
+    found = await core.summaries.of(core.catalog.entries(agent_dir))
     runs = sorted((run for _, run in found if keep(run)), key=started_ns, reverse=True)
     agent = {} if asked.agent_id is None else {"agent_id": asked.agent_id}
     answer(ticket, {**agent, "runs": runs[: asked.limit]})
@@ -60,12 +60,12 @@ def _filter(asked: requests.ListParams) -> Callable[[RunSummary], bool]:
 
 
 @one_at_a_time
-async def agents(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
+async def agents(core: Core, peer: Client, params: Any, ticket: Ticket | None) -> None:
     """``runs.agents``: every agent with its runs, those in progress, bytes, and when it was last active."""
     core.appender.flush()
     core.catalog.refresh()
     by_agent: dict[str, dict[str, Any]] = {}
-    for entry, run in await core.summaries(core.catalog.entries()):
+    for entry, run in await core.summaries.of(core.catalog.entries()):
         row = by_agent.setdefault(
             run.agent_id,
             {"agent_id": run.agent_id, "runs": 0, "in_progress": 0, "bytes": 0, "last_activity": ""},
@@ -78,9 +78,9 @@ async def agents(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> N
 
 
 def _last_activity(core: Core, entry: Entry, run: RunSummary) -> str:
-    live = core.by_path.get(entry.path)
+    live = core.table.by_path.get(entry.path)
     if live is not None and live.status is OPEN:
-        return times.render(int(core.last_write(live) * 1_000_000_000))
+        return times.render(int(core.owners.last_write(live) * 1_000_000_000))
     try:
         return times.render(times.parse(run.ended_at or run.started_at))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The commands that record turns, and ``runs.flush``; ``starting``, ``ending`` and ``appending`` have the rest.
+"""The methods that record turns, and ``runs.flush``; ``starting``, ``ending`` and ``appending`` have the rest.
 
 Each takes the core, the connection, the run (found already, ``None`` if there is none), the request's params and
 a ticket (``None`` for a notification).
@@ -13,8 +13,9 @@ import msgspec
 from carruns.protocol import errors
 from carruns.protocol.records import Turn
 from carrunsd.core import Core
-from carrunsd.methods.checks import fetchable, known
-from carrunsd.run import OPEN, OUT_OF_ORDER, RUN_TERMINAL, TURN_LIMIT, Run
+from carrunsd.methods.checks import Client, fetchable, known
+from carrunsd.run import OUT_OF_ORDER, RUN_TERMINAL, TURN_LIMIT, Run
+from carrunsd.store.history import OPEN
 from carrunsd.wire import cut, requests
 from carrunsd.wire.errors import RequestError
 from carrunsd.wire.replies import Ticket
@@ -24,7 +25,7 @@ _encode = msgspec.json.encode
 
 
 def record_turns(
-    core: Core, peer: Any, run: Run | None, params: Any, ticket: Ticket | None, *, big: bool = False
+    core: Core, peer: Client, run: Run | None, params: Any, ticket: Ticket | None, *, big: bool = False
 ) -> None:
     """``runs.record_turns``: all of a batch or nothing.  ``big`` says that something may be over the limits."""
     turns: list[Any] = params.turns
@@ -57,7 +58,7 @@ def record_turns(
         else:
             records = run.take(turns, writer, seq, core.appender.stamp)
     if peer not in run.owners:
-        core.attach(peer, run)
+        core.owners.attach(peer, run)
     result = b"" if ticket is None else _recorded(run, base, count, truncated, duplicates)
     core.appender.put(run, records, ticket, result, durable=params.durable)
     return None
@@ -110,7 +111,7 @@ def _dropped(core: Core, run_id: str, ticket: Ticket | None, why: str) -> None:
 
 
 def record_model_turn(
-    core: Core, peer: Any, run: Run | None, params: requests.RecordModelTurnParams, ticket: Ticket | None
+    core: Core, peer: Client, run: Run | None, params: requests.RecordModelTurnParams, ticket: Ticket | None
 ) -> None:
     """``runs.record_model_turn``: one inference, stored as a turn."""
     output = {
@@ -131,7 +132,7 @@ def record_model_turn(
     record_turns(core, peer, run, batch, ticket, big=True)
 
 
-def flush(core: Core, peer: Any, run: Run | None, params: requests.FlushParams, ticket: Ticket | None) -> None:
+def flush(core: Core, peer: Client, run: Run | None, params: requests.FlushParams, ticket: Ticket | None) -> None:
     """``runs.flush``: what of a writer is stored; with ``durable`` once it is on the device."""
     run = known(run, params.run_id)
     writer = params.writer

@@ -10,6 +10,7 @@ import msgspec
 import carrunsd
 from carruns.protocol.messages import MAX_TURNS_PER_BATCH, PROTOCOL_VERSION
 from carrunsd.core import Core
+from carrunsd.methods.checks import Client
 from carrunsd.upkeep import orphans
 from carrunsd.wire import requests
 from carrunsd.wire.replies import Ticket, answer
@@ -21,7 +22,7 @@ CAPABILITIES = (
 )  # fmt: skip
 
 
-def handshake(core: Core, peer: Any, params: requests.HandshakeParams | None, ticket: Ticket | None) -> None:
+def handshake(core: Core, peer: Client, params: requests.HandshakeParams | None, ticket: Ticket | None) -> None:
     """``server.handshake``: who is here, what it can do, what its limits are."""
     wanted = (params.required_capabilities if params else None) or []
     settings = core.settings
@@ -47,18 +48,18 @@ def handshake(core: Core, peer: Any, params: requests.HandshakeParams | None, ti
     )
 
 
-def ping(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
+def ping(core: Core, peer: Client, params: Any, ticket: Ticket | None) -> None:
     """``server.ping``."""
     if ticket is not None:
         ticket.done(b"{}")
 
 
-def stats(core: Core, peer: Any, params: Any, ticket: Ticket | None) -> None:
+def stats(core: Core, peer: Client, params: Any, ticket: Ticket | None) -> None:
     """``server.stats``: counters since the start, gauges as of now."""
     core.appender.flush()
     report = core.stats.report()
-    report["open_runs"] = len(core.open_runs()) + len(orphans.untouched(core))
-    report["runs_in_memory"] = len(core.runs)
+    report["open_runs"] = len(core.table.open_runs()) + len(orphans.untouched(core))
+    report["runs_in_memory"] = len(core.table.by_id)
     report["queue"] = core.appender.queue
     report["unsynced_bytes"] = core.syncer.kept_bytes
     answer(ticket, {**report, "pid": os.getpid(), "fsync": core.settings.fsync})

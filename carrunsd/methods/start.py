@@ -11,13 +11,12 @@ import msgspec
 from carruns.protocol import errors, ids, times
 from carruns.protocol.records import agent_slug
 from carrunsd.core import Core
-from carrunsd.methods.checks import fetchable
+from carrunsd.methods.checks import Client, fetchable
 from carrunsd.run import Run
 from carrunsd.store import layout
 from carrunsd.wire import requests
 from carrunsd.wire.errors import RequestError
 from carrunsd.wire.replies import Ticket
-from carrunsd.writing.journal import Journal
 
 _encode = msgspec.json.encode
 _START_FIELDS = requests.StartParams.__struct_fields__
@@ -27,7 +26,7 @@ _STARTED_ORDER = (
 _RESERVED = frozenset((*_START_FIELDS, "record", "run_id", "agent_id", "started_at"))
 
 
-def start(core: Core, peer: Any, params: dict[str, Any], ticket: Ticket | None) -> None:
+def start(core: Core, peer: Client, params: dict[str, Any], ticket: Ticket | None) -> None:
     """``runs.start``: a new run, or the one that the idempotency key names."""
     try:
         asked = msgspec.convert({k: params[k] for k in _START_FIELDS if k in params}, requests.StartParams)
@@ -44,44 +43,38 @@ def start(core: Core, peer: Any, params: dict[str, Any], ticket: Ticket | None) 
     if asked.idempotency_key == "":
         raise RequestError(errors.INVALID_PARAMS, "runs.start: idempotency_key must not be empty")
     run_id = asked.idempotency_key or ids.uuid7()
-    run = core.runs.get(run_id)
+    run = core.table.by_id.get(run_id)
     if run is None:
-        run = new_run(core, run_id, agent_id, started_at, params, asked)
+        path = path_of(agent_id, run_id)
+        check_free(core, run_id, agent_id, path)
+        run = Run(run_id, agent_id, asked.intent, started_at, path)
+        run.detached = asked.detached is True
         records = [fetchable(_started(run, params, asked))]
-        core.enter(run, Journal(run, path_of(agent_id, run_id), fresh=True))
+        core.table.enter(run, fresh=True)
         run.mark()
         run.lines = 1
     elif run.agent_id != agent_id:
         raise RequestError(errors.CONFLICT, f"run {run_id!r} is of agent {run.agent_id!r}; choose another key")
     else:
         records = []
-    core.attach(peer, run)
+    core.owners.attach(peer, run)
     core.appender.put(run, records, ticket, _encode({"run_id": run_id, "agent_id": agent_id}))
 
 
 def path_of(agent_id: str, run_id: str) -> tuple[str, str]:
+    """Return the names of the directory and the file of a run.  Raises ``NameConflictError``."""
     return layout.agent_dir_name(agent_id), layout.run_file_name(run_id)
 
 
-def new_run(
-    core: Core,
-    run_id: str,
-    agent_id: str,
-    started_at: str,
-    params: dict[str, Any],
-    asked: requests.StartParams,
-) -> Run:
-    path = path_of(agent_id, run_id)
-    other = core.by_path.get(path)
+def check_free(core: Core, run_id: str, agent_id: str, path: tuple[str, str]) -> None:
+    """Raise a ``conflict`` where something else stands in the place of a new run's file."""
+    other = core.table.by_path.get(path)
     taken = other.run_id if other else _file_of(core, path)
     if taken is not None:
         raise RequestError(
             errors.CONFLICT,
             f"run {run_id!r} of {agent_id!r} would share the file {path[1]!r} with {taken}; choose another id",
         )
-    run = Run(run_id, agent_id, asked.intent, started_at)
-    run.detached = asked.detached is True
-    return run
 
 
 def _file_of(core: Core, path: tuple[str, str]) -> str | None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import msgspec
 
 from carruns.protocol import errors
 from carruns.protocol.records import RunStatus
 from carrunsd.core import Core
-from carrunsd.methods.checks import known, one_at_a_time
+from carrunsd.methods.checks import Client, known, one_at_a_time
 from carrunsd.methods.trace import inline_or_thread, open_entry
-from carrunsd.run import COMPLETED, Run
+from carrunsd.run import Run
 from carrunsd.store import pages
+from carrunsd.store.history import COMPLETED
 from carrunsd.store.retention import started_ns
 from carrunsd.upkeep import orphans
 from carrunsd.wire import requests
@@ -27,7 +27,7 @@ MAX_SNAPSHOT_BYTES = 64 << 20  # of a run file that runs.subscribe answers with 
 
 @one_at_a_time
 async def subscribe(
-    core: Core, peer: Any, run: Run | None, params: requests.RunParams, ticket: Ticket | None
+    core: Core, peer: Client, run: Run | None, params: requests.RunParams, ticket: Ticket | None
 ) -> None:
     """``runs.subscribe``: the turns so far, then ``runs.trace.event``.
 
@@ -37,7 +37,7 @@ async def subscribe(
     run = known(run, params.run_id)
     core.appender.flush()
     cursor, status = run.lines, run.status
-    entry = core.catalog.note(run.journal.path)
+    entry = core.catalog.note(run.path)
     fd = open_entry(core, entry)
     if fd is not None and os.fstat(fd).st_size > MAX_SNAPSHOT_BYTES:
         os.close(fd)
@@ -46,7 +46,7 @@ async def subscribe(
     if fd is None:
         raise RequestError(errors.RUN_NOT_FOUND, f"the file of run {run.run_id!r} is gone")
     if status is not COMPLETED:
-        core.feed.subscribe(peer, run)
+        core.feed.subscribe(peer.events, run)
     try:
         size = os.fstat(fd).st_size
         page, _ = await inline_or_thread(size, _turns, fd, cursor)
@@ -63,32 +63,34 @@ def _turns(fd: int, cursor: int) -> tuple[pages.Page, int]:
     return pages.read_page(fd, 0, 0, max(cursor, 1), max_bytes=1 << 62, kind="turn")
 
 
-def unsubscribe(core: Core, peer: Any, run: Run | None, params: requests.RunParams, ticket: Ticket | None) -> None:
+def unsubscribe(
+    core: Core, peer: Client, run: Run | None, params: requests.RunParams, ticket: Ticket | None
+) -> None:
     """``runs.unsubscribe``."""
-    removed = run is not None and core.feed.unsubscribe(peer, run)
+    removed = run is not None and core.feed.unsubscribe(peer.events, run)
     answer(ticket, {"run_id": params.run_id, "removed": removed})
 
 
 @one_at_a_time
-async def watch(core: Core, peer: Any, params: requests.WatchParams | None, ticket: Ticket | None) -> None:
+async def watch(core: Core, peer: Client, params: requests.WatchParams | None, ticket: Ticket | None) -> None:
     """``runs.watch``: the open runs, then ``runs.event`` for every record of every run (of an agent)."""
     agent_id = params.agent_id if params else None
     core.appender.flush()
-    if core.feed.watched(peer) >= MAX_WATCHED:
+    if core.feed.watched(peer.events) >= MAX_WATCHED:
         raise RequestError(
             errors.BUSY, f"a connection watches {MAX_WATCHED} agents at most; watch all with none named"
         )
-    core.feed.watch(peer, agent_id)
-    found = [summary for run in core.open_runs() if (summary := core.summary(run)) is not None]
-    found += [summary for _, summary in await core.summaries(orphans.untouched(core))]
+    core.feed.watch(peer.events, agent_id)
+    found = [summary for run in core.table.open_runs() if (summary := core.table.summary(run)) is not None]
+    found += [summary for _, summary in await core.summaries.of(orphans.untouched(core))]
     open_runs = {run.run_id: run for run in found if run.status is RunStatus.IN_PROGRESS}
     runs = [run for run in open_runs.values() if agent_id in (None, run.agent_id)]
     agent = {} if agent_id is None else {"agent_id": agent_id}
     answer(ticket, {**agent, "runs": sorted(runs, key=started_ns, reverse=True)})
 
 
-def unwatch(core: Core, peer: Any, params: requests.WatchParams | None, ticket: Ticket | None) -> None:
+def unwatch(core: Core, peer: Client, params: requests.WatchParams | None, ticket: Ticket | None) -> None:
     """``runs.unwatch``."""
     agent_id = params.agent_id if params else None
     agent = {} if agent_id is None else {"agent_id": agent_id}
-    answer(ticket, {**agent, "removed": core.feed.unwatch(peer, agent_id)})
+    answer(ticket, {**agent, "removed": core.feed.unwatch(peer.events, agent_id)})

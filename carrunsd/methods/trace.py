@@ -10,11 +10,12 @@ import anyio.to_thread
 import msgspec
 
 from carruns.protocol import errors
-from carrunsd.core import SMALL_FILE_BYTES, Core
-from carrunsd.methods.checks import one_at_a_time
+from carrunsd.core import Core
+from carrunsd.methods.checks import Client, one_at_a_time
 from carrunsd.run import Run
 from carrunsd.runs import offsets
 from carrunsd.runs.catalog import Entry
+from carrunsd.runs.table import SMALL_FILE_BYTES
 from carrunsd.store import pages
 from carrunsd.wire import requests
 from carrunsd.wire.errors import RequestError
@@ -24,7 +25,7 @@ _encode = msgspec.json.encode
 
 
 @one_at_a_time
-async def get_trace(core: Core, peer: Any, params: requests.GetTraceParams, ticket: Ticket | None) -> None:
+async def get_trace(core: Core, peer: Client, params: requests.GetTraceParams, ticket: Ticket | None) -> None:
     """``runs.get_trace``: records as they stand in the file, in pages."""
     core.appender.flush()
     entry, agent_id = await _trace_entry(core, params.run_id, params.agent_id)
@@ -39,7 +40,7 @@ async def get_trace(core: Core, peer: Any, params: requests.GetTraceParams, tick
     finally:
         os.close(fd)
     core.offsets.note(entry.path, status, page.cursor, end)
-    core.tidy_later()
+    core.tidier.later()
     if ticket is not None:
         more = b',"next_cursor":%d' % page.cursor if page.more else b""
         head = (_encode(params.run_id), _encode(agent_id))
@@ -89,9 +90,9 @@ def _key(entry: Entry, place: tuple[int, int], status: os.stat_result) -> Any:
 
 async def _trace_entry(core: Core, run_id: str, agent_id: str | None) -> tuple[Entry | None, str]:
     """Return the run's entry and its agent's id, without reading a long file for it."""
-    run = core.runs.get(run_id)
+    run = core.table.by_id.get(run_id)
     if run is not None and agent_id in (None, run.agent_id):
-        return core.catalog.note(run.journal.path), run.agent_id
+        return core.catalog.note(run.path), run.agent_id
     entries = core.catalog.find(run_id, agent_id)
     if not entries:
         core.catalog.refresh()
@@ -130,7 +131,7 @@ async def inline_or_thread(size: int, function: Callable[..., Any], *args: Any) 
 
 
 def agent_for_run(
-    core: Core, peer: Any, run: Run | None, params: requests.RunParams, ticket: Ticket | None
+    core: Core, peer: Client, run: Run | None, params: requests.RunParams, ticket: Ticket | None
 ) -> None:
     """``runs.agent_for_run``: whose run it is, or ``null``."""
     answer(ticket, None if run is None else run.agent_id)

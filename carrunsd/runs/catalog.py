@@ -10,10 +10,10 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from carruns.protocol.records import RunSummary
 from carrunsd.store import layout, scan
+from carrunsd.store.reader import Line
 from carrunsd.store.tree import Path, Tree
 
 log = logging.getLogger("carrunsd.catalog")
@@ -92,18 +92,12 @@ class Catalog:
 
     def _look(self, entry: Entry) -> None:
         try:
-            fd = self._tree.read(entry.path)
+            with layout.opened(self._tree.root, entry.path) as fd:
+                status = os.fstat(fd)
+                entry.size, entry.mtime_ns = status.st_size, status.st_mtime_ns
+                entry.maybe_open = status.st_size > 0 and scan.ends_open(fd, status.st_size)
         except OSError as error:
             log.warning("%s/%s is passed over: %s", *entry.path, error)
-            return
-        try:
-            status = os.fstat(fd)
-            entry.size, entry.mtime_ns = status.st_size, status.st_mtime_ns
-            entry.maybe_open = status.st_size > 0 and scan.ends_open(fd, status.st_size)
-        except OSError as error:
-            log.warning("%s/%s cannot be read: %s", *entry.path, error)
-        finally:
-            os.close(fd)
 
     def note(self, path: Path) -> Entry:
         """Return the entry of a file, made if there is none."""
@@ -146,33 +140,21 @@ class Catalog:
         """Yield the agents' directories that hold a run."""
         return (name for name, files in self._dirs.items() if files)
 
-    def first_started(self, entry: Entry) -> Any:
+    def first_started(self, entry: Entry) -> Line | None:
         """Return the ``started`` of a file from its beginning alone, ``None`` if it is not there."""
         try:
-            fd = self._tree.read(entry.path)
+            with layout.opened(self._tree.root, entry.path) as fd:
+                return scan.first_started(fd)
         except OSError:
             return None
-        try:
-            return scan.first_started(fd)
-        except OSError:
-            return None
-        finally:
-            os.close(fd)
 
     def look_at(self, entries: list[Entry], how: Callable[[int], RunSummary | None]) -> None:
-        """Read the summaries of ``entries``.  May take long: for a thread, so it opens the way by itself."""
+        """Read the summaries of ``entries``.  May take long: for a thread."""
         for entry in entries:
             try:
-                directory = layout.open_dir(os.path.join(self._tree.root, entry.path[0]))
-                try:
-                    fd = layout.open_for_reading(entry.path[1], directory)
-                finally:
-                    os.close(directory)
-                try:
+                with layout.opened(self._tree.root, entry.path) as fd:
                     summary = how(fd)
                     entry.mtime_ns = os.fstat(fd).st_mtime_ns
-                finally:
-                    os.close(fd)
             except OSError as error:
                 log.warning("%s/%s is passed over: %s", *entry.path, error)
                 continue

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from carrunsd.store import layout, reader, scan
+from carrunsd.store import history, layout, reader
 from carrunsd.store.strict import may_hold_huge_number, too_deep
 
 Level = Literal["error", "warning", "info"]
@@ -198,7 +198,7 @@ class _Lines:
                 yield self._finding("warning", "index", f"index {index}, not {self._next_index}: {what}", "nothing")
             self._next_index = (index if type(index) is int else self._next_index) + 1
         elif kind == "ended":
-            self._outcomes += scan.outcome_status(record.get("termination")) is not None
+            self._outcomes += history.outcome_status(record.get("termination")) is not None
 
     def _whole(self) -> Iterator[Finding]:
         started = self._started

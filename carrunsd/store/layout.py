@@ -7,6 +7,7 @@ What stands in the files is not decided here.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -28,7 +29,7 @@ class StoreError(OSError):
 
 
 class NameConflictError(StoreError):
-    """Two ids meet on one file, or the file system cannot hold the name (SPEC section 2)."""
+    """Two ids meet on one file, or the file system cannot hold the name (docs/files.md)."""
 
     def __init__(self, message: str) -> None:
         super().__init__(errno.EEXIST, message)
@@ -130,6 +131,24 @@ def open_dir(name: str, parent_fd: int | None = None) -> int:
 def open_for_reading(name: str, dir_fd: int) -> int:
     """Open a run file for reading.  Never follows a link, never waits on a pipe."""
     return _open_regular(name, _READ, dir_fd)
+
+
+@contextlib.contextmanager
+def opened(root: str | os.PathLike[str], path: tuple[str, str]) -> Iterator[int]:
+    """Open a run file (the agent's directory, the file's name) below ``root`` for reading.
+
+    For whoever has no hold on the directories, a thread or another program; raises ``OSError`` where there is no
+    such file, or none that may be read.
+    """
+    directory = open_dir(os.path.join(root, path[0]))
+    try:
+        fd = open_for_reading(path[1], directory)
+    finally:
+        os.close(directory)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def open_for_rewriting(name: str, dir_fd: int) -> int:

@@ -1,4 +1,4 @@
-"""Retention: how many runs of an agent stay, and for how long (SPEC section 3).  Decides; removes nothing."""
+"""Retention: how many runs of an agent stay, and for how long (docs/files.md).  Decides; removes nothing."""
 
 from __future__ import annotations
 

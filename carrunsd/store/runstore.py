@@ -33,7 +33,7 @@ class Root(type(Path())):  # type: ignore[misc]  # the concrete class of this pl
 
 
 class RunStore:
-    """The runs under ``root`` (``<car dir>/runs``), one JSONL file each (SPEC section 2).
+    """The runs under ``root`` (``<car dir>/runs``), one JSONL file each (docs/files.md).
 
     Writing raises ``OSError`` when the disk refuses, :class:`~carrunsd.store.layout.NameConflictError` when two
     ids meet on one file, ``ValueError`` for a record that a strict JSON reader would refuse.
@@ -179,15 +179,10 @@ class RunStore:
     @contextlib.contextmanager
     def _reading(self, agent_dir: str, name: str) -> Iterator[int | None]:
         """Open a run file for reading; ``None`` where there is none that may be read."""
-        fd = None
-        try:
-            dir_fd = layout.open_dir(os.fspath(self._root / agent_dir))
-            with _closing(dir_fd):
-                fd = layout.open_for_reading(name, dir_fd)
-        except OSError:
-            yield None
-            return
-        with _closing(fd):
+        with contextlib.ExitStack() as held:
+            fd = None
+            with contextlib.suppress(OSError):
+                fd = held.enter_context(layout.opened(self._root, (agent_dir, name)))
             yield fd
 
     def _summaries(self, agent_dir: str) -> Iterator[tuple[str, RunSummary]]:

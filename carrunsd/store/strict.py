@@ -1,4 +1,4 @@
-"""What a strict reader such as serde_json accepts, checked before anything is written (SPEC section 2).
+"""What a strict reader such as serde_json accepts, checked before anything is written (docs/files.md).
 
 Of a line that msgspec decoded, UTF-8, escapes, surrogates and number ranges are right already; nesting is left.
 Of objects that came from Python, everything is left.

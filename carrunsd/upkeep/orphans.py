@@ -1,4 +1,4 @@
-"""Runs in progress that nobody owns: which they are, and how they end (SPEC section 3)."""
+"""Runs in progress that nobody owns: which they are, and how they end (docs/files.md)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import logging
 import anyio.to_thread
 
 from carrunsd.core import Core
-from carrunsd.run import OPEN
 from carrunsd.runs.catalog import Entry
+from carrunsd.store.history import OPEN
 
 log = logging.getLogger("carrunsd.orphans")
 
@@ -17,12 +17,12 @@ async def adopt(core: Core, entries: list[Entry], *, found_at_start: bool) -> in
     """End the runs in progress among ``entries`` that nobody owns; return how many were ended."""
     adopted = 0
     for entry in entries:
-        run = core.by_path.get(entry.path)
+        run = core.table.by_path.get(entry.path)
         if run is None:
-            scan = await anyio.to_thread.run_sync(core.read, entry)
-            run = core.by_path.get(entry.path)
+            scan = await anyio.to_thread.run_sync(core.table.read, entry)
+            run = core.table.by_path.get(entry.path)
             if run is None and scan is not None and scan.started is not None:
-                run = core.admit(entry, scan)
+                run = core.table.admit(entry, scan)
         entry.maybe_open = False
         if run is None or run.status is not OPEN or run.owners:
             continue
@@ -30,10 +30,10 @@ async def adopt(core: Core, entries: list[Entry], *, found_at_start: bool) -> in
             continue  # its agent came back and went: that has a grace of its own
         if run.detached:
             if run.timer is None:
-                idle = core.settings.detached_idle_secs - core.idle_seconds(run)
-                core.arm(run, max(0.0, idle), "abandoned")
+                idle = core.settings.detached_idle_secs - core.owners.idle_seconds(run)
+                core.owners.give_up_after(run, max(0.0, idle), "abandoned")
             continue
-        core.stop(run, "daemon_restart")
+        core.endings.stop(run, "daemon_restart")
         adopted += 1
     if adopted:
         when = "found at start-up" if found_at_start else "asked to"
@@ -43,7 +43,7 @@ async def adopt(core: Core, entries: list[Entry], *, found_at_start: bool) -> in
 
 def untouched(core: Core) -> list[Entry]:
     """Return the entries that may be in progress and that nobody asked for since the start."""
-    return [entry for entry in found(core) if entry.path not in core.by_path]
+    return [entry for entry in found(core) if entry.path not in core.table.by_path]
 
 
 def found(core: Core) -> list[Entry]:
@@ -51,6 +51,6 @@ def found(core: Core) -> list[Entry]:
     return [
         entry
         for entry in core.catalog.entries()
-        if ((run := core.by_path.get(entry.path)) is None and entry.maybe_open)
+        if ((run := core.table.by_path.get(entry.path)) is None and entry.maybe_open)
         or (run is not None and run.status is OPEN and not run.owners)
     ]

@@ -22,12 +22,12 @@ async def collect(core: Core, now_ns: int, *, dry_run: bool) -> list[dict[str, A
     core.catalog.refresh()
     removed = []
     for name in list(core.catalog.dirs()):
-        found = await core.glances(core.catalog.entries(name))
+        found = await core.summaries.glances(core.catalog.entries(name))
         entries = {id(summary): entry for entry, summary in found}  # a copied file has the same run id
         for summary, why in retention.expired([s for _, s in found], core.retention, now_ns):
             entry = entries[id(summary)]
-            run = core.by_path.get(entry.path)
-            if run is not None and (run.status is RunStatus.IN_PROGRESS or not run.journal.idle):
+            run = core.table.by_path.get(entry.path)
+            if run is not None and (run.status is RunStatus.IN_PROGRESS or not core.appender.is_idle(run)):
                 continue
             if dry_run or _remove(core, entry.path, summary, why):
                 removed.append(
@@ -59,9 +59,9 @@ def _remove(core: Core, path: tuple[str, str], summary: RunSummary, why: str) ->
 
 def gone(core: Core, path: tuple[str, str]) -> None:
     """A run's file is no longer in the runs directory."""
-    run = core.by_path.get(path)
+    run = core.table.by_path.get(path)
     if run is not None:
-        core.forget(run)
+        core.table.forget(run)
     core.catalog.forget(path)
     core.offsets.forget(path)
 

@@ -1,4 +1,4 @@
-"""Cutting what is too big in a turn, so that one huge output never costs the turn (SPEC section 4).
+"""Cutting what is too big in a turn, so that one huge output never costs the turn (docs/wire.md).
 
 Strings over a limit keep their beginning and get a marker that says how many bytes are missing.  A turn that is
 still too big has its largest parts replaced by such a marker, the largest first.

@@ -1,10 +1,12 @@
-"""The one writer: what commands have put down becomes one write for each run file.
+"""The one writer: what methods have put down becomes one write for each run file.
 
-Theory of operation.  Commands change a run and leave records and answers in its :class:`Journal`.  The
-connection flushes behind each block that it has read, so all requests of a block become one write a run; what
-comes of a timer is flushed in the next turn of the loop.  Where one connection alone sends much to many runs and
-waits for nothing, the flush is put off for ``PUT_OFF_SECS`` at most, so that several blocks become one write a
-run.  A flush answers at once or, by policy, hands the answers to the :class:`~carrunsd.syncer.Syncer`, which
+Theory of operation.  Methods change a run and leave records and answers in its :class:`Journal`.  When they are
+written is decided here alone.  A connection says where a block of requests that it has read begins and ends:
+``end_block`` flushes, so that all requests of a block become one write a run; what comes of a timer is flushed in
+the next turn of the loop.  Where one connection alone sends much to many runs and waits for nothing, the flush is
+put off for ``PUT_OFF_SECS`` at most, so that several blocks become one write a run.
+
+A flush answers at once or, by policy, hands the answers to the :class:`~carrunsd.writing.syncer.Syncer`, which
 answers once the data is on the device.  A write that fails is cut back, its run goes back to its last good state,
 and everyone who waited is told the errno.
 """
@@ -24,6 +26,7 @@ from carruns.protocol.framing import occurrences
 from carrunsd.feed import Feed
 from carrunsd.run import Run
 from carrunsd.stats import Stats
+from carrunsd.store.history import OPEN
 from carrunsd.store.layout import StoreError
 from carrunsd.store.runfile import RunFile
 from carrunsd.store.tree import Tree
@@ -68,13 +71,47 @@ class Appender:
         self._on_lost = on_lost
         self._on_undone = on_undone
         self._max_open = max_open_files
+        self._journals: dict[Run, Journal] = {}
         self._dirty: list[Journal] = []
         self._scheduled = False
-        self.flush_follows = False  # set by whoever will flush in this very turn of the loop
+        self._in_block = False  # its end will flush, in this very turn of the loop
+        self._source: object = None  # of the last block
+        self._put_off_bytes = 0  # of input whose writes are put off
+        self._guarded = False  # that what is put off is flushed in time
         self._stamp = ""
-        self.put_off_bytes = 0  # of input whose writes are put off
-        self._guard: Any = None
         self._open: OrderedDict[Journal, None] = OrderedDict()
+
+    # -- for which runs ------------------------------------------------------------------------------------
+
+    def write_for(self, run: Run, *, fresh: bool, unsynced_bytes: int = 0) -> None:
+        """Be ready to write for a run.
+
+        ``fresh``: its file is yet to be made.  ``unsynced_bytes`` of it may not be on the device.
+        """
+        self._journals[run] = Journal(run, fresh=fresh, unsynced_bytes=unsynced_bytes)
+
+    def let_go(self, run: Run) -> None:
+        """Nobody will write to the run any more; should somebody, its file is opened again."""
+        journal = self._journals.pop(run, None)
+        if journal is not None:
+            self.close(journal)
+
+    def is_fresh(self, run: Run) -> bool:
+        """Tell whether nothing was written for a new run yet."""
+        journal = self._journals.get(run)
+        return journal is not None and journal.fresh
+
+    def is_idle(self, run: Run) -> bool:
+        """Tell whether all that was written for the run is on the device, and nobody waits."""
+        journal = self._journals.get(run)
+        return journal is None or journal.idle
+
+    def size(self, run: Run) -> int | None:
+        """Return the bytes of the run's file, ``None`` where it is not open."""
+        journal = self._journals.get(run)
+        return journal.file.size if journal is not None and journal.file is not None else None
+
+    # -- what is to be written -----------------------------------------------------------------------------
 
     @property
     def queue(self) -> int:
@@ -103,7 +140,10 @@ class Appender:
         The run's state has moved on already, and was marked before.  With ``durable`` the answer waits until
         they are on the device, and all that the run has put down before.
         """
-        journal: Journal = run.journal
+        journal = self._journals.get(run)
+        if journal is None:
+            self.write_for(run, fresh=False)
+            journal = self._journals[run]
         if not journal.queued:
             journal.queued = True
             self._dirty.append(journal)
@@ -117,34 +157,48 @@ class Appender:
         if ticket is not None:
             journal.acks.append((ticket, result))
 
+    # -- when ----------------------------------------------------------------------------------------------
+
+    def begin_block(self, source: object) -> None:
+        """Someone's block of requests is about to be carried out.
+
+        What another's block has put off is written first: nobody is to see less than was carried out.
+        """
+        if self._put_off_bytes and source is not self._source:
+            self.flush()
+        self._source = source
+        self._in_block = True
+
+    def end_block(self, size: int, *, more_follows: bool) -> None:
+        """A block of ``size`` bytes was carried out: write it, or put that off if it saves writes.
+
+        ``more_follows``: its sender alone sends, much, and waits for nothing.  Turns to many runs in turn are a
+        small write each, unless several to a run come together.
+        """
+        self._put_off_bytes += size
+        room = min(MAX_PUT_OFF_BYTES, SMALL_WRITE_BYTES * len(self._dirty))
+        if not more_follows or self._put_off_bytes >= room:
+            self.flush()
+            return
+        self._in_block = False
+        self._stamp = ""
+        if not self._guarded:
+            self._guarded = True
+            self._later(PUT_OFF_SECS, self._flush_at_last)
+
     def _wake(self) -> None:
-        if not self._scheduled and not self.flush_follows:
+        if not self._scheduled and not self._in_block:
             self._scheduled = True
             self._schedule(self.flush)
 
-    def flush_or_wait(self, size: int) -> None:
-        """Flush, or put it off if that saves writes: ``size`` bytes came from someone who sends much.
-
-        Turns to many runs in turn are a small write each, unless several to a run come together.  Nobody may be
-        waiting for them, and whoever comes next must flush first: nobody is to see less than was carried out.
-        """
-        self.put_off_bytes += size
-        if self.put_off_bytes >= min(MAX_PUT_OFF_BYTES, SMALL_WRITE_BYTES * len(self._dirty)):
-            self.flush()
-            return
-        self.flush_follows = False
-        self._stamp = ""
-        if self._guard is None:
-            self._guard = self._later(PUT_OFF_SECS, self._flush_at_last)
-
     def _flush_at_last(self) -> None:
-        self._guard = None
+        self._guarded = False
         self.flush()
 
     def flush(self) -> None:
         """Write everything that was put down."""
-        self._scheduled = self.flush_follows = False
-        self.put_off_bytes = 0
+        self._scheduled = self._in_block = False
+        self._put_off_bytes = 0
         self._stamp = ""
         dirty, self._dirty = self._dirty, []
         for journal in dirty:
@@ -237,6 +291,12 @@ class Appender:
         idle = [journal for journal in self._open if journal.idle]
         rest = idle or [j for j in self._open if not (j.syncing or j.failure or (j.file and j.file.broken))]
         for journal in rest[: max(1, self._max_open // 8)]:
+            self.close(journal)
+
+    def idle(self, journal: Journal) -> None:
+        """Nothing of the journal is left to sync: the file of an ended run is closed."""
+        if journal.close_after_sync or journal.run.status is not OPEN:
+            journal.close_after_sync = False
             self.close(journal)
 
     def close(self, journal: Journal) -> None:

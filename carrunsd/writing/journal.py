@@ -34,9 +34,9 @@ class Journal:
         "unsynced_bytes",
     )  # fmt: skip
 
-    def __init__(self, run: Run, path: tuple[str, str], *, fresh: bool) -> None:
+    def __init__(self, run: Run, *, fresh: bool, unsynced_bytes: int = 0) -> None:
         self.run = run
-        self.path = path
+        self.path = run.path
         self.fresh = fresh
         self.entry_unsynced = True
         self.closed_size = -1
@@ -47,7 +47,7 @@ class Journal:
         self.durable = False
         self.queued = False
         self.unsynced: list[bytes] = []
-        self.unsynced_bytes = 0
+        self.unsynced_bytes = unsynced_bytes
         self.synced_bytes = 0
         self.sync_acks: Acks = []
         self.syncing = False

@@ -17,6 +17,7 @@ import pytest
 
 from carrunsd import config
 from carrunsd.core import Core
+from carrunsd.feed import Reader
 from carrunsd.methods import dispatch
 from carrunsd.run import Run
 from carrunsd.wire import decode
@@ -31,9 +32,13 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="need
 
 
 class Peer:
-    """A connection, as far as commands need one."""
+    """A connection, as far as methods need one."""
 
     vanished = False
+
+    @property
+    def events(self) -> Reader:
+        raise AssertionError("nobody subscribes here")
 
     def __init__(self) -> None:
         self.runs: set[Run] = set()
@@ -79,7 +84,7 @@ class World:
         ticket = Watched(self, durable=durable) if answer else None
         outcome: Awaitable[None] | None = dispatch.handle(self.core, self.peer, request, ticket, big=False)
         assert outcome is None
-        run = self.core.runs.get(name)
+        run = self.core.table.by_id.get(name)
         if ticket is not None and ticket.text is None and run is not None:
             ticket.run, ticket.lines = run, run.lines
 
@@ -87,7 +92,7 @@ class World:
         """What was carried out before the answer was asked for must be where the answer says."""
         assert ticket.run is not None
         self.answered += 1
-        path = Path(self.core.tree.root, *ticket.run.journal.path)
+        path = Path(self.core.tree.root, *ticket.run.path)
         lines = path.read_bytes().split(b"\n")[: ticket.lines]
         end = sum(map(len, lines)) + len(lines)
         if len(lines) < ticket.lines or end > path.stat().st_size:
@@ -98,13 +103,10 @@ class World:
     def step(self) -> None:
         """Do some of what one connection's block, or several, may bring."""
         dice, appender = self.dice, self.core.appender
-        appender.flush_follows = True
+        appender.begin_block(self.peer)
         for _ in range(dice.randrange(1, 60)):
             self.one_request()
-        if dice.random() < 0.6:
-            appender.flush()
-        else:
-            appender.flush_or_wait(20_000)
+        appender.end_block(20_000, more_follows=dice.random() >= 0.6)
 
     def one_request(self) -> None:
         dice, draw = self.dice, self.dice.random()
@@ -163,7 +165,7 @@ async def test_no_answer_comes_too_early(
     assert not world.waiting
     assert world.answered > 10 * STEPS
     assert bool(faults) == bool(world.refused)
-    journals = [run.journal for run in core.runs.values()]
+    journals = core.appender._journals.values()
     assert not any(journal.unsynced_bytes or journal.syncing or journal.failure for journal in journals)
     assert not core.syncer.kept_bytes
     core.appender.close_all()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from carrunsd.store import RunStatus, RunStore, reader, scan
+from carrunsd.store import RunStatus, RunStore, history, reader, scan
 from carrunsd.store.pages import read_page
 from tests.store.making import append_raw, ended, incomplete, started, turn
 from tests.support import short_directory
@@ -83,7 +83,7 @@ def test_incomplete_in_every_encoding_serde_has(store: RunStore, termination: An
     ("rust", "ours"), [("PartialSuccess", "partial_success"), ("GiveUp", "give_up"), ("timeout", "timeout")]
 )
 def test_statuses_as_rust_names_them(rust: str, ours: str) -> None:
-    assert scan.outcome_status({"Outcome": {"status": rust}}) == ours
+    assert history.outcome_status({"Outcome": {"status": rust}}) == ours
 
 
 def as_map(record: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The open runs as ``carruns top`` shows them: their last records and rates, the daemon's counters.  No I/O.
+"""The open runs as ``carruns top`` shows them: their last records and rates, the daemon's counters.
 
 Safe to use from several threads.  ``poll_open_runs`` asks the daemon and feeds it.
 """

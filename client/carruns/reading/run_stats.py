@@ -16,7 +16,7 @@ from carruns.protocol.records import Record
 from carruns.reading import run_files
 from carruns.reading.endings import end_that_counts
 from carruns.reading.instants import instant, within
-from carrunsd.store import reader, scan
+from carrunsd.store import history, reader
 
 _GOOD = ("success", "done")
 
@@ -74,12 +74,12 @@ class RunStats:
 
     @staticmethod
     def _end(group: _Group, began: int, lines: list[_Line]) -> None:
-        end = end_that_counts(map(_for_the_end, lines))
+        end = end_that_counts([_for_the_end(line) for line in lines])
         if end is None:
             group.open += 1
             return
         group.ended += 1
-        group.good += scan.outcome_status(end["termination"]) in _GOOD
+        group.good += history.outcome_status(end["termination"]) in _GOOD
         ended = instant(end["ended_at"])
         if ended is not None and began:
             group.took.append(max(0, ended - began) / 1e6)

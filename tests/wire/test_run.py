@@ -1,4 +1,4 @@
-"""The ledger: what each writer has stored, how a run moves on, and the way back when a write fails."""
+"""A run as the daemon knows it: what is stored of each writer, how it moves on, and the way back."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from carruns.protocol.records import Turn
-from carrunsd.run import COMPLETED, INCOMPLETE, OPEN, TRANSITIONS, Run
+from carrunsd.run import MAY, Run
+from carrunsd.store.history import COMPLETED, INCOMPLETE, OPEN
 
 
 @pytest.fixture
 def run() -> Run:
-    return Run("r", "a", "i", "2026-01-01T00:00:00Z")
+    return Run("r", "a", "i", "2026-01-01T00:00:00Z", ("a", "r.jsonl"))
 
 
 def take(run: Run, count: int, writer: str | None = None, seq: int | None = None) -> list[Any]:
@@ -47,7 +48,7 @@ def test_undo_goes_back_to_the_last_good_write(run: Run) -> None:
     run.mark()
     take(run, 3, "w", 2)
     take(run, 1, "v", 0)
-    run.move("complete")
+    run.move("outcome")
     run.mark()
     run.undo()
     assert (run.turn_count, run.next_index, run.writers, run.status) == (2, 2, {"w": 1}, OPEN)
@@ -57,12 +58,12 @@ def test_undo_goes_back_to_the_last_good_write(run: Run) -> None:
 
 
 def test_an_outcome_is_final_and_incomplete_is_not(run: Run) -> None:
-    assert {event for status, event in TRANSITIONS if status is COMPLETED} == set()
-    run.move("stop")
+    assert {event for status, event in MAY if status is COMPLETED} == set()
+    run.move("incomplete")
     assert run.status is INCOMPLETE
     assert run.can("resume")
     run.move("resume")
-    run.move("complete")
+    run.move("outcome")
     assert not run.can("resume")
     with pytest.raises(KeyError):
-        run.move("stop")
+        run.move("incomplete")
