@@ -101,6 +101,7 @@ class RunEnded(Struct, tag_field="record", tag="ended", omit_defaults=True, kw_o
     termination: Any
     ended_at: str
     reason: Union[str, None] = None
+    final: bool = False
 
 
 class RunSummary(Struct, omit_defaults=True, kw_only=True):
