@@ -1,4 +1,4 @@
-"""The wire of SPEC section 4 over a plain socket: what is left when the library costs nothing."""
+"""The wire (docs/wire.md) over a plain socket: what is left when the library costs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``config.toml``: what it says, and what is wrong with it (SPEC section 3).
+"""``config.toml``: what it says, and what is wrong with it (docs/files.md).
 
 A bad or unknown key never keeps the daemon from starting: it is named with its line, and the default holds.
 Retention is different: where anything is wrong with it, nothing is removed until the file is mended.
@@ -25,6 +25,7 @@ class Settings:
     """The ``[carrunsd]`` table.  Seconds, bytes and counts are whole numbers."""
 
     adopt_grace_secs: int = 15
+    cancel_grace_secs: int = 10
     detached_idle_secs: int = 86_400
     disconnect_grace_secs: int = 10
     fsync: str = "everysec"
@@ -39,6 +40,7 @@ class Settings:
 
 _RANGES = {
     "adopt_grace_secs": (0, 86_400 * 365),
+    "cancel_grace_secs": (0, 86_400 * 365),
     "detached_idle_secs": (0, 86_400 * 3650),
     "disconnect_grace_secs": (0, 86_400 * 365),
     "gc_interval_secs": (1, 86_400 * 365),

@@ -17,7 +17,7 @@ from benchmarks.measure import Result, Row
 from benchmarks.ways import Library
 
 MB = 1 << 20
-_GRACES = 17.0  # seconds from the start until the graces of SPEC section 3 are over
+_GRACES = 17.0  # seconds from the start until the graces (docs/files.md) are over
 _SETTLE = 5.0  # seconds after which nothing of what was is still going on: memory is given back after three
 
 

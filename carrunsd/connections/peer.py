@@ -17,21 +17,19 @@ from time import monotonic
 from typing import Any, Protocol
 
 import anyio.to_thread
-import msgspec
 from msgspec import UNSET
 
-from carruns.protocol import errors
-from carruns.protocol.framing import LineFramer, occurrences
+from carruns.protocol import errors, ids
+from carruns.protocol.framing import LineFramer
 from carrunsd.connections.memory_cap import MemoryCap
 from carrunsd.connections.output import PAUSE_BYTES, Output
 from carrunsd.connections.pace import LEAST_READ_BYTES, READ_BYTES, Pace
 from carrunsd.core import Core
 from carrunsd.methods import dispatch
 from carrunsd.run import Run
-from carrunsd.store import strict
 from carrunsd.wire import cut, decode, requests
 from carrunsd.wire.errors import RequestError
-from carrunsd.wire.replies import Batch, Outbox, Ticket
+from carrunsd.wire.replies import Aside, Batch, Outbox, Ticket
 
 log = logging.getLogger("carrunsd.connections")
 
@@ -44,7 +42,6 @@ _LAST_READS = 64  # at the end of the daemon; 16 MiB of what had arrived
 
 _buffer = bytearray(READ_BYTES)  # one for all: it is emptied before the next read
 _view = memoryview(_buffer)
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Host(Protocol):
@@ -65,7 +62,8 @@ class Peer:
 
     __slots__ = (
         "__weakref__", "_appetite", "_busy", "_closed", "_core", "_eof", "_host", "_input_held", "_last_reads",
-        "_left", "_reading", "_sock", "events", "framer", "outbox", "runs",
+        "_left", "_reading", "_sock", "events", "framer", "name", "outbox", "pages",
+        "runs",
     )  # fmt: skip
 
     def __init__(self, core: Core, sock: socket.socket, host: Host) -> None:
@@ -76,6 +74,8 @@ class Peer:
         self.events = output
         self.outbox = output.outbox
         self.framer = LineFramer(core.settings.max_line_bytes)
+        self.name = ids.uuid7()
+        self.pages = False  # whether it has negotiated pagination
         self.runs: set[Run] = set()
         self._reading = False
         self._busy = False
@@ -160,7 +160,7 @@ class Peer:
         if (
             self._eof
             and not self._busy
-            and not self.outbox.waiting
+            and not (self.outbox.waiting or self.outbox.aside)
             and not (self.events.parts and self.events.writable)
         ):
             self.close()
@@ -186,6 +186,10 @@ class Peer:
         """Write no more: all connections together leave too much untaken, and this one most."""
         self.events.hang_up()
 
+    def tell(self, line: bytes) -> None:
+        """Send a notification."""
+        self.outbox.send(line)
+
     def drop_line(self) -> None:
         """Refuse the unfinished line: all connections together hold too much."""
         change, self._input_held = -self._input_held, 0
@@ -206,21 +210,14 @@ class Peer:
     def _take(self, block: bytes) -> None:
         settings = self._core.settings
         limit = min(settings.max_string_bytes, settings.max_turn_bytes, SMALL_BYTES)
-        try:
-            incoming = requests.decoder.decode_lines(block)
-        except _BAD:
-            incoming = None
-        if incoming is not None and len(incoming) != occurrences(block, b"\n"):
-            incoming = None  # two on a line, one over two, blank lines: what is taken must not depend on reads
         big = not cut.lines_within(block, limit)
-        if incoming is None or not (requests.CHECKED.issuperset(map(type, incoming)) or strict.plain(block)):
-            if len(block) > LONG_BYTES:  # may take seconds
-                self._busy = True
-                self._pause_reading()
-                self._host.spawn(self._read_closely, block, big)
-                return
-            incoming = self._one_by_one(block)
-        self._carry_out(incoming, big=big)
+        incoming = decode.quickly(block)
+        if incoming is None and len(block) > LONG_BYTES:  # may take seconds
+            self._busy = True
+            self._pause_reading()
+            self._host.spawn(self._read_closely, block, big)
+            return
+        self._carry_out(decode.one_by_one(block) if incoming is None else incoming, big=big)
 
     def _carry_out(self, incoming: list[Any], *, big: bool) -> None:
         """Run requests; after a defect nobody knows which were carried out, so the client has to come anew."""
@@ -231,18 +228,7 @@ class Peer:
             self.close()
 
     async def _read_closely(self, block: bytes, big: bool) -> None:
-        self._continue(await anyio.to_thread.run_sync(self._one_by_one, block), big=big)
-
-    def _one_by_one(self, block: bytes) -> list[Any]:
-        """Return what stands on each line: requests, or how it is wrong."""
-        out: list[Any] = []
-        for line in block.split(b"\n"):
-            if line and not line.isspace():
-                try:
-                    out.append(decode.read(line))
-                except RequestError as error:
-                    out.append(error)
-        return out
+        self._continue(await anyio.to_thread.run_sync(decode.one_by_one, block), big=big)
 
     def _run(self, incoming: list[Any], *, big: bool) -> None:
         """Carry out requests in order; where one has to be awaited, the rest waits behind it.
@@ -306,7 +292,10 @@ class Peer:
             return None
         if self._last_reads is not None and type(request) in dispatch.QUESTIONS:
             return None  # no answer but the end of the connection, which clients know how to go on from
-        ticket: Ticket | None = None if request.id is UNSET else queue.ticket(request.id)
+        ticket: Ticket | None = None
+        if request.id is not UNSET:
+            late = type(request) is requests.Cancel and queue is self.outbox
+            ticket = Aside(self.outbox, request.id) if late else queue.ticket(request.id)
         return dispatch.handle(self._core, self, request, ticket, big=big)
 
     async def _batch(self, parts: list[Any]) -> None:

@@ -204,7 +204,7 @@ class _Lines:
                 what = missing if index > expected else "doubled"
                 yield self._finding("warning", "index", f"index {index}, not {expected}: {what}", "nothing")
         elif kind == "ended":
-            final = history.is_final(reader.line_of(record))
+            final = history.is_final(record["termination"], record.get("final"))
             if self._ends and not final:
                 text = "an `incomplete` behind the end: a reader that could not read the end has put it there"
                 remedy = "leave it out (the original is kept)"

@@ -29,6 +29,8 @@ AFTER: dict[tuple[RunStatus, str], RunStatus] = {
     (INCOMPLETE, "incomplete"): INCOMPLETE,
     (INCOMPLETE, "outcome"): COMPLETED,
     (INCOMPLETE, "resume"): OPEN,
+    (OPEN, "cancel"): COMPLETED,
+    (INCOMPLETE, "cancel"): COMPLETED,
     (COMPLETED, "turn"): COMPLETED,
     (COMPLETED, "incomplete"): COMPLETED,
     (COMPLETED, "outcome"): COMPLETED,
@@ -43,7 +45,7 @@ class History(Struct):
     """What the records so far come to.
 
     ``started`` is the first there is, ``ended`` the one that counts; ``writers`` maps each writer to its highest
-    ``seq``.  ``last_started`` and ``last_ended`` are the seed's choice, which ``RunStore`` goes by.
+    ``seq``.  ``last_started`` is the seed's choice, which ``RunStore`` goes by.
     """
 
     started: Union[Line, None] = None
@@ -52,8 +54,8 @@ class History(Struct):
     turn_count: int = 0
     next_index: int = 0
     writers: dict[str, int] = {}
+    cancelling: Union[Line, None] = None
     last_started: Union[Line, None] = None
-    last_ended: Union[Line, None] = None
 
     def take(self, line: Line) -> None:
         """Account for one record."""
@@ -66,6 +68,8 @@ class History(Struct):
                 self.started = line
         elif kind == "ended":
             self._end(line)
+        elif kind == "cancellation_requested" and self.cancelling is None:
+            self.cancelling = line
 
     def take_turns(self, turns: Iterable[Any]) -> None:
         """Account for turns in a row: anything with ``index``, ``writer`` and ``seq``."""
@@ -81,24 +85,14 @@ class History(Struct):
                 writers[writer] = seq
         self.turn_count += count
         self.next_index = highest + 1
-        if count and self.status is INCOMPLETE and not self.is_final:
+        if count and self.status is not OPEN:
             self.status = AFTER[self.status, "turn"]
 
     def _end(self, line: Line) -> None:
-        final = is_final(line)
-        if final or self.last_ended is None or not is_final(self.last_ended):
-            self.last_ended = line
-        if self.is_final and self.status is INCOMPLETE:
-            return  # cancelled: nothing reopens it, and nothing ends it again
-        event = "outcome" if typed.ending(line.termination) != "incomplete" else "incomplete"
+        event = "outcome" if is_final(line.termination, line.final) else "incomplete"
         if self.status is not COMPLETED or event == "outcome":
             self.ended = line
         self.status = AFTER[self.status, event]
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing reopens the run: it has ended, and not only for now."""
-        return self.ended is not None and self.status is not OPEN and is_final(self.ended)
 
     @property
     def ended_at(self) -> str | None:
@@ -109,7 +103,7 @@ class History(Struct):
     @property
     def outcome_status(self) -> str | None:
         """The outcome's status or the kind of the end; ``None`` where the run is open, or ended only for now."""
-        return status_of(self.ended) if self.ended is not None and self.status is not OPEN else None
+        return status_of(self.ended) if self.ended is not None and self.status is COMPLETED else None
 
     @property
     def outcome(self) -> dict[str, Any] | None:
@@ -119,19 +113,15 @@ class History(Struct):
         return outcome if isinstance(outcome, dict) else None
 
 
-def is_final(ended: Line) -> bool:
-    """Tell whether an ``ended`` record ends its run for good: any end but ``incomplete``, and one that says so."""
-    return typed.ending(ended.termination) != "incomplete" or ended.final is True
+def is_final(termination: Any, final: Any = None) -> bool:
+    """Tell whether nothing reopens an end: any but ``incomplete``, or one that says so, as a cancelled run's."""
+    return final is True or outcome_status(termination) is not None
 
 
 def status_of(ended: Line) -> str | None:
     """Return the outcome's status or the kind of an end; ``None`` for an ``incomplete`` that is not final."""
-    status = typed.ending(ended.termination)
-    if status != "incomplete":
-        return status
-    if ended.final is not True:
-        return None
-    return ended.reason if type(ended.reason) is str else "cancelled"
+    status = outcome_status(ended.termination)
+    return status or ("cancelled" if ended.final is True else None)  # the only incomplete end that is final
 
 
 def outcome_status(termination: Any) -> str | None:

@@ -29,7 +29,7 @@ class StoreError(OSError):
 
 
 class NameConflictError(StoreError):
-    """Two ids meet on one file, or the file system cannot hold the name (SPEC section 2)."""
+    """Two ids meet on one file, or the file system cannot hold the name (docs/files.md)."""
 
     def __init__(self, message: str) -> None:
         super().__init__(errno.EEXIST, message)

@@ -1,4 +1,4 @@
-"""The lock that makes a daemon the only one of its car directory, held for its whole life (SPEC section 1)."""
+"""The lock that makes a daemon the only one of its car directory, held for its whole life (docs/files.md)."""
 
 from __future__ import annotations
 

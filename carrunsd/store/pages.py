@@ -55,12 +55,10 @@ def read_page(
     clean_to: int = 0,
     *,
     max_bytes: int = MAX_PAGE_BYTES,
-    kind: str = "",
 ) -> tuple[Page, int]:
     """Return the page behind ``cursor`` (at byte ``offset``) and the offset of its end.
 
-    At most ``limit`` lines and about ``max_bytes``; with ``kind`` only records of that kind (``"turn"``: of
-    either).  Up to byte ``clean_to`` every line is known to hold a record.
+    At most ``limit`` lines and about ``max_bytes``.  Up to byte ``clean_to`` every line is known to hold a record.
     """
     page = Page()
     page.cursor = cursor
@@ -70,10 +68,10 @@ def read_page(
         block = whole
         if limit is not None:
             block = _first_lines(block, limit - (page.cursor - cursor))
-        if start + len(block) <= clean_to and not kind and block.endswith(b"\n"):
+        if start + len(block) <= clean_to and block.endswith(b"\n"):
             parts.append(block.replace(b"\n", b",")[:-1])
         else:
-            good, skipped, verbatim = _good(block, kind)
+            good, skipped, verbatim = _good(block)
             page.verbatim = page.verbatim and verbatim
             if not block.endswith(b"\n") and not reader.is_object(block.rstrip(b"\0")):
                 page.skipped += skipped  # a torn tail is no line: it goes when the next record comes
@@ -99,38 +97,65 @@ def _first_lines(block: bytes, count: int) -> bytes:
     return block[: at + 1]
 
 
-def _good(block: bytes, kind: str) -> tuple[list[bytes], int, bool]:
-    """Return the records (of ``kind``) in ``block``, some joined by commas, how many lines are bad, and more.
+def turns(fd: int, lines: int) -> list[bytes]:
+    """Return the turns among the first ``lines`` lines of a run file, each as it stands, of whichever kind."""
+    out: list[bytes] = []
+    for _, whole in reader.read_blocks(fd, size=BLOCK_BYTES):
+        block = _first_lines(whole, lines)
+        lines -= occurrences(block, b"\n") + (not block.endswith(b"\n"))
+        for part in plain.chunks(block):
+            if plain.turns(part) is not None:
+                out += part.split(b"\n")[:-1]
+            else:
+                out += [text for text in _sifted(_texts(part))[0] if is_turn(text)]
+        if lines <= 0 or len(block) < len(whole):
+            break
+    return out
+
+
+_TURN = b'{"record":"turn",'  # as every turn begins that a daemon has numbered
+
+
+def is_turn(text: bytes) -> bool:
+    """Tell whether a line that holds a record holds a turn, of whichever kind."""
+    if text.startswith(_TURN):
+        return True
+    line = reader.parse_line(text)
+    return line is not None and line.record in typed.TURN_KINDS
+
+
+def _good(block: bytes) -> tuple[list[bytes], int, bool]:
+    """Return the records in ``block``, some joined by commas, how many lines are bad, and more.
 
     The last says whether they are the block's lines, all of them and as they stand.
     """
-    if not block.endswith(b"\n"):
-        line = block.rstrip(b"\0")
-        torn = bool(block.strip()) and reader.parse_record(line) is None
-        return _sifted([line], kind)[0], int(torn), False
     good: list[bytes] = []
-    skipped, verbatim = 0, not kind
+    skipped, verbatim = 0, block.endswith(b"\n")
     for lines in plain.chunks(block):
         if plain.turns(lines) is not None:
-            if kind in ("", "turn"):
-                good.append(lines.replace(b"\n", b",")[:-1])
+            good.append(lines.replace(b"\n", b",")[:-1])
             continue
-        texts = lines.split(b"\n")[:-1]
-        some, bad = _sifted(texts, kind)
+        texts = _texts(lines)
+        some, bad = _sifted(texts)
         verbatim = verbatim and some == texts
         good += some
         skipped += bad
     return good, skipped, verbatim
 
 
-def _sifted(lines: list[bytes], kind: str) -> tuple[list[bytes], int]:
-    kinds = typed.TURN_KINDS if kind == "turn" else {kind}
+def _texts(lines: bytes) -> list[bytes]:
+    """Return lines without their ends; NULs behind the last one are no part of it if it has no newline."""
+    texts = lines.split(b"\n")
+    tail = texts.pop()
+    return texts if not tail else [*texts, tail.rstrip(b"\0") or tail]
+
+
+def _sifted(lines: list[bytes]) -> tuple[list[bytes], int]:
     good = []
     skipped = 0
     for line in lines:
-        record = reader.parse_record(line)
-        if record is None:
+        if reader.parse_record(line) is None:
             skipped += bool(line.strip())
-        elif not kind or record["record"] in kinds:
+        else:
             good.append(line.removeprefix(b"\xef\xbb\xbf"))
     return good, skipped

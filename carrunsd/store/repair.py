@@ -143,7 +143,7 @@ def _lines(fd: int, path: Path) -> Iterator[bytes]:
                 yield b""
                 continue
             known.take(record)
-            final = record["record"] == "ended" and history.is_final(reader.line_of(record))
+            final = record["record"] == "ended" and history.is_final(record["termination"], record.get("final"))
             adopted = ended and record["record"] == "ended" and not final
             ended = ended or final
             yield b"" if adopted else line

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from carruns.protocol.framing import occurrences
 from carruns.protocol.records import RunStatus, RunSummary
-from carrunsd.store import plain
+from carrunsd.store import chrono, plain, reader
 from carrunsd.store.history import COMPLETED, INCOMPLETE, OPEN, History, is_final, outcome_status, status_of
 from carrunsd.store.reader import Line, is_object, last_line, parse_line, read_blocks
 
@@ -37,7 +38,7 @@ class Scan(History):
         (Nothing reopens.  But an ``incomplete`` behind a final end changes nothing, and ends that the seed does not
         know count.)
         """
-        end = self.last_ended
+        end = self.ended
         if self.last_started is None:
             return None
         if end is None:
@@ -147,7 +148,18 @@ def _counts(fd: int, size: int, last: Line) -> bool:
 
     A seed adopts what it cannot read: then there is an ``incomplete`` right behind an end that is final.
     """
-    if is_final(last) and outcome_status(last.termination) is not None:
+    if is_final(last.termination):
         return True
     start = max(0, size - _LOOK_BEHIND)
     return os.pread(fd, size - start, start).count(b'"ended"') == 1
+
+
+def last_moment(fd: int) -> int:
+    """Return when a file's last record happened, in nanoseconds since the epoch; 0 where it does not say.
+
+    A turn says when it began, if that was before it was recorded.
+    """
+    record: dict[str, Any] = reader.last_record(fd, os.fstat(fd).st_size) or {}
+    named = (record.get(name) for name in ("ended_at", "requested_at", "started_at", "recorded_at"))
+    moments = (chrono.instant(value) for value in named if isinstance(value, str))
+    return next((moment for moment in moments if moment is not None), 0)

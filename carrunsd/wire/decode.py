@@ -1,6 +1,7 @@
-"""What to do with a line that the typed decoder would not take: find the request in it, or name the fault.
+"""From the lines of a block to requests: the quick way for nearly all, and a close look at the others.
 
-Slow on purpose: it is for rare lines, and what it says is what a person reads.
+What the typed decoder takes needs no more checks.  The close look finds the request in a line, or names the fault;
+it is slow on purpose: it is for rare lines, and what it says is what a person reads.  Pure.
 """
 
 from __future__ import annotations
@@ -14,12 +15,38 @@ import msgspec
 from msgspec import UNSET
 
 from carruns.protocol import errors, nesting
+from carruns.protocol.framing import occurrences
 from carruns.protocol.records import TURN_FIELDS, Turn
 from carrunsd.store import strict
 from carrunsd.wire import requests
 from carrunsd.wire.errors import RequestError
 
 _LOOSE_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def quickly(block: bytes) -> list[Any] | None:
+    """Return the requests on the lines of ``block``, ``None`` where each line has to be looked at by itself."""
+    try:
+        incoming = requests.decoder.decode_lines(block)
+    except _LOOSE_FAULTS:
+        return None
+    if len(incoming) != occurrences(block, b"\n"):
+        return None  # two on a line, one over two, blank lines: what is taken must not depend on reads
+    if requests.CHECKED.issuperset(map(type, incoming)) or strict.plain(block):
+        return incoming
+    return None
+
+
+def one_by_one(block: bytes) -> list[Any]:
+    """Return what stands on each line: requests, or how it is wrong."""
+    out: list[Any] = []
+    for line in block.split(b"\n"):
+        if line and not line.isspace():
+            try:
+                out.append(read(line))
+            except RequestError as error:
+                out.append(error)
+    return out
 
 
 def read(line: bytes) -> Any:

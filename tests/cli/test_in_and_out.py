@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import html.parser
 import json
+import os
 import re
 import stat
 import subprocess
 
 import pytest
 
+from tests.cli.hostile import HOSTILE, assert_harmless
 from tests.cli.place import Place
-from tests.cli.test_look import HOSTILE, assert_harmless, record_variety
+from tests.cli.test_show import record_variety
 from tests.support import wait_until
 
 # --- record -------------------------------------------------------------------------------------------------
@@ -221,6 +223,15 @@ def test_import_of_bad_files(live: Place) -> None:
     rows = live.json("import", *paths, code=1)
     assert [row.result for row in rows] == ["failed"] * 3
     assert live.json("list") == []
+
+
+def test_import_of_what_is_no_file_and_of_a_link(live: Place) -> None:
+    os.mkfifo(live.base / "pipe")
+    (row,) = live.json("import", str(live.base / "pipe"), code=1)
+    assert (row.result, row.message) == ("failed", "is no regular file")
+    (live.base / "file").write_text('{"tool": "x"}\n')
+    (live.base / "link").symlink_to(live.base / "file")
+    assert "1 imported" in live.run("import", str(live.base / "link"), "--agent", "old").stdout
 
 
 def test_import_of_plain_lines(live: Place) -> None:

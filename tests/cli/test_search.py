@@ -1,63 +1,13 @@
-"""``grep`` finds what is there and only that, whatever its prefilter thinks; the others count."""
+"""``grep`` finds what is there and only that; ``stats``, ``agents`` and ``du`` count."""
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from carruns.reading.needles import needles
-from carruns.reading.search import Query, Search
-from carruns.reading.tally import percentile
 from tests.cli.place import Place
-
-
-def wanted(pattern: str, flags: int = 0) -> list[bytes] | None:
-    return needles(re.compile(pattern, flags))
-
-
-@pytest.mark.parametrize(
-    ("pattern", "found"),
-    [
-        ("connection refused", [b"connection"]),
-        ("Traceback|ENOSPC", [b"Traceback", b"ENOSPC"]),
-        ("a+(bcd)?efg", [b"efg"]),
-        ("(abc){2}", [b"abc"]),
-        ("x?y*", None),
-        ("[abc]", None),
-        ("(?i:abc)de", [b"de"]),
-        ('"rm -rf', [b"-rf"]),
-        ("a|", None),
-    ],
-)
-def test_needles(pattern: str, found: list[bytes] | None) -> None:
-    assert wanted(pattern) == found
-
-
-def test_needles_without_case_leave_out_letters_that_have_other_cases() -> None:
-    assert wanted("KELVIN error", re.IGNORECASE) == [b"error"]
-    assert re.search("kelvin", "\u212aelvin", re.IGNORECASE)  # this is why
-
-
-_LETTERS = st.text('abK\u212as\u017f\u00e9 "\\/\n\t.1', max_size=8)
-
-
-@given(
-    pattern=st.from_regex(r"[abK1 ]{1,4}(\|[ab]{1,3})?(b\?|a\*|\.)?", fullmatch=True),
-    text=_LETTERS,
-    low=st.booleans(),
-)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_line_that_matches_holds_a_needle(pattern: str, text: str, low: bool) -> None:
-    expression = re.compile(pattern, re.IGNORECASE if low else 0)
-    found = needles(expression)
-    if expression.search(text) and found is not None:
-        line = json.dumps(text, ensure_ascii=False).encode()
-        assert any(needle in (line.lower() if low else line) for needle in found)
 
 
 @pytest.fixture
@@ -107,25 +57,6 @@ def test_grep_lists_runs_and_counts(store: Place) -> None:
     assert "missing )" in store.run("grep", "(", code=2).stderr
 
 
-def test_lines_longer_than_the_buffer_and_torn_ones(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = place.runs_root / "a"
-    directory.mkdir(parents=True)
-    lines = [{"record": "turn", "index": n, "output": "x" * (n * 37) + f" needle{n}"} for n in range(40)]
-    text = "".join(json.dumps(line) + "\n" for line in lines) + '{"record":"turn","index":40,"output":"needle40"}'
-    (directory / "r.jsonl").write_text(text)
-    monkeypatch.setattr("carruns.reading.search._BLOCK", 100)
-    query = Query(re.compile("needle"), None, None, ("output",), None, None)
-    search = Search(place.runs_root, query, lambda done, total: None)
-    assert [match.where for match in search.matches()] == [f"#{n}" for n in range(41)]
-
-
-def test_progress_reaches_the_end(store: Place) -> None:
-    told: list[tuple[int, int]] = []
-    query = Query(re.compile("x"), None, None, ("output",), None, None)
-    list(Search(store.runs_root, query, lambda done, total: told.append((done, total))).matches())
-    assert told[-1][0] == told[-1][1] > 0
-
-
 # --- counting -----------------------------------------------------------------------------------------------
 
 
@@ -141,12 +72,6 @@ def test_stats(store: Place) -> None:
     assert (tools["fetch"].turns, tools["fetch"].median_ms, tools["fetch"].p95_ms) == (2, 20, 40)
     assert "fetch" in store.run("stats").stdout
     assert store.json("stats", "--until", "yesterday") == []
-
-
-def test_percentile() -> None:
-    assert percentile([], 50) is None
-    assert percentile([1.0], 95) == 1
-    assert percentile([float(n) for n in range(1, 101)], 95) == 95
 
 
 @pytest.mark.parametrize("daemon", [True, False])

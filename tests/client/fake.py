@@ -1,6 +1,6 @@
 """A small daemon on a real socket, in a thread: keeps runs in memory and breaks where a test tells it to.
 
-For faults only: what it stores and how it numbers follows SPEC section 4, nothing more.
+For faults only: what it stores and how it numbers follows docs/wire.md, nothing more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs that lose their agent, and runs that a restart finds (SPEC section 3)."""
+"""Runs that lose their agent, and runs that a restart finds (docs/files.md)."""
 
 from __future__ import annotations
 

@@ -116,10 +116,9 @@ def test_an_incomplete_that_says_it_is_final_is_reopened_by_nothing(store: RunSt
     store.append_turns("a", "r", [turn(0, "late")])
     put(store, as_map(incomplete("r", "a")))
     found = scanned((store.root / "a/r.jsonl").read_bytes())
-    assert found.is_final
-    for summary in (store.list_runs("a")[0], found.summary()):
-        assert summary is not None
-        assert (summary.status, summary.outcome_status) == (RunStatus.INCOMPLETE, "cancelled")
+    assert (found.status, found.outcome_status) == (RunStatus.COMPLETED, "cancelled")
+    summary = store.list_runs("a")[0]
+    assert (summary.status, summary.outcome_status) == (RunStatus.INCOMPLETE, "cancelled")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +154,7 @@ def test_an_outcome_is_final_whatever_follows(store: RunStore) -> None:
 def test_incomplete_is_provisional_for_the_daemon_and_the_last_word_for_the_seed(store: RunStore) -> None:
     store.append_records("a", "r", [started("r", "a"), incomplete("r", "a"), turn(0, "back again")])
     found = scanned((store.root / "a/r.jsonl").read_bytes())
-    assert (found.status, found.ended_at, found.is_final) == (RunStatus.IN_PROGRESS, None, False)
+    assert (found.status, found.ended_at) == (RunStatus.IN_PROGRESS, None)
     assert store.list_runs("a")[0].status is RunStatus.INCOMPLETE
     assert store.adopt_orphans() == 0
     store.append_records("a", "r", [ended("r", "a", "done", when="2026-05-05T05:05:05Z")])

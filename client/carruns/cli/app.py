@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from carruns.cli import exits
 from carruns.cli.screen import warn
 from carruns.cli.settings import Settings, common_options, examples
 from carruns.protocol.version import VERSION
+
+if TYPE_CHECKING:
+    from carruns.reading.errors import ReadingError
 
 #: Section, then name, module (and the command's name in it), and what the help says in a line.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
@@ -131,7 +135,7 @@ def run(argv: list[str]) -> int:
         warn(f"{error}")
         return exits.FAILURE
     except Exception as error:
-        return _from_library(error)
+        return _from_below(error)
     return code if isinstance(code, int) else 0
 
 
@@ -164,10 +168,13 @@ def _said(error: click.ClickException) -> int:
     return error.exit_code
 
 
-def _from_library(error: Exception) -> int:
-    """Say what the library or the daemon said; a defect of ours keeps its traceback."""
+def _from_below(error: Exception) -> int:
+    """Say what the reading layer, the library or the daemon said; a defect of ours keeps its traceback."""
     from carruns.protocol import errors
+    from carruns.reading.errors import ReadingError
 
+    if isinstance(error, ReadingError):
+        return _from_reading(error)
     if not isinstance(error, errors.CarrunsError):
         raise error
     warn(str(error))
@@ -175,6 +182,19 @@ def _from_library(error: Exception) -> int:
         return exits.NO_SUCH_RUN
     away = (errors.DaemonUnavailable, errors.ConnectionLost, errors.AnswerTimeout, errors.VersionMismatch)
     return exits.UNAVAILABLE if isinstance(error, away) else exits.FAILURE
+
+
+def _from_reading(error: ReadingError) -> int:
+    from carruns.cli import which_run
+    from carruns.reading.errors import AmbiguousRun, NoSuchRun
+
+    if isinstance(error, NoSuchRun):
+        warn(which_run.no_such_run(error))
+        return exits.NO_SUCH_RUN
+    if isinstance(error, AmbiguousRun):
+        warn(which_run.ambiguous(error))
+        return exits.AMBIGUOUS
+    raise error
 
 
 def _pipe_closed() -> int:

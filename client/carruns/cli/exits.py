@@ -1,4 +1,7 @@
-"""The exit codes, and the errors that carry them.  ``docs/cli.md`` lists them for scripts."""
+"""The exit codes, and the error that carries one.  ``docs/cli.md`` lists them for scripts.
+
+Which error of the library or of ``reading`` ends with which code is decided in ``app``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import click
 
 FAILURE = 1
 NOTHING_FOUND = 1  # as grep(1)
-USAGE = 2  # click's
 NO_SUCH_RUN = 3
 AMBIGUOUS = 4
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: no daemon
@@ -21,25 +23,7 @@ class Failure(click.ClickException):
     exit_code = FAILURE
 
 
-class NoSuchRun(Failure):
-    """No run has an id that begins so."""
-
-    exit_code = NO_SUCH_RUN
-
-
-class Ambiguous(Failure):
-    """Several runs could be meant."""
-
-    exit_code = AMBIGUOUS
-
-
 class NotBegun(Failure):
     """``exec`` did not start the command, by its own decision; 125 as with env(1) and timeout(1)."""
 
     exit_code = NOT_BEGUN
-
-
-class NoDaemon(Failure):
-    """What was asked for needs a daemon, and none answers."""
-
-    exit_code = UNAVAILABLE

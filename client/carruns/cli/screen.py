@@ -1,4 +1,4 @@
-"""What standard output can do (width, colours, Unicode), and printing on it."""
+"""Standard output: what it can do (width, colours, Unicode), and printing on it.  How things look: ``render``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
-_CODES = {
-    "bold": "1", "dim": "2", "italic": "3", "reverse": "7", "red": "31", "green": "32", "yellow": "33",
-    "blue": "34", "magenta": "35", "cyan": "36",
-}  # fmt: skip
+from carruns.render.style import Style
 
 
 class Screen:
@@ -21,6 +18,11 @@ class Screen:
     def __init__(self, *, color: bool | None = None) -> None:
         """``color`` is what the user asked for, ``None`` for what the terminal and ``NO_COLOR`` say."""
         self._wanted = color
+
+    @property
+    def style(self) -> Style:
+        """What it can do now: a terminal may change its width."""
+        return Style(width=self.width, text_width=self._text_width, color=self.color, unicode=self._unicode)
 
     @cached_property
     def tty(self) -> bool:
@@ -46,28 +48,19 @@ class Screen:
         return None
 
     @property
-    def text_width(self) -> int:
+    def _text_width(self) -> int:
         """Cells for running text, in a pipe too: it may end on the terminal that the person has (``| head``)."""
-        if self.width is not None:
-            return self.width
+        width = self.width
+        if width is not None:
+            return width
         try:
             return max(20, os.get_terminal_size(2).columns)
         except OSError:
             return 100
 
     @cached_property
-    def unicode(self) -> bool:
-        """Whether lines and marks beyond ASCII can be printed."""
+    def _unicode(self) -> bool:
         return "utf" in (sys.stdout.encoding or "").lower()
-
-    def paint(self, text: str, *styles: str) -> str:
-        """Return the text in these styles, as it is where there are none."""
-        codes = ";".join(_CODES[style] for style in styles if style)
-        return f"\x1b[{codes}m{text}\x1b[0m" if self.color and codes and text else text
-
-    def mark(self, fancy: str, plain: str) -> str:
-        """Return ``fancy`` where it can be printed."""
-        return fancy if self.unicode else plain
 
     def print(self, *parts: str) -> None:
         """Print a line, which is harmless already."""
@@ -81,30 +74,9 @@ class Screen:
 
 def print_json(value: Any) -> None:
     """Print an object as one line of JSON, harmless on a terminal too."""
+    from carruns.render.harmless import json_text
+
     sys.stdout.write(json_text(value) + "\n")
-
-
-def json_text(value: Any) -> str:
-    """Return an object as one harmless line of JSON."""
-    import msgspec
-
-    return _harmless(msgspec.json.encode(value).decode())
-
-
-def _harmless(text: str) -> str:
-    r"""JSON escapes C0 itself; DEL, C1 and the marks of direction are left: write them as ``\uXXXX``."""
-    if text.isascii() and "\x7f" not in text:
-        return text
-    from carruns.render.clean import _UNSAFE
-
-    return _UNSAFE.sub(lambda match: _json_escape(ord(match[0])), text)
-
-
-def _json_escape(code: int) -> str:
-    if code < 0x10000:
-        return f"\\u{code:04x}"
-    code -= 0x10000
-    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
 
 
 def warn(text: str) -> None:

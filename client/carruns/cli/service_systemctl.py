@@ -1,11 +1,10 @@
-"""Asking and telling the user manager through ``systemctl --user``; and who holds a car directory's lock."""
+"""Asking and telling the user manager through ``systemctl --user``."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import click
 
@@ -49,18 +48,3 @@ def show(unit: str, key: str) -> str:
 
 def active(unit: str) -> bool:
     return show(unit, "ActiveState") in ("active", "activating", "reloading")
-
-
-def holder(lock: Path) -> int:
-    """Return the id of the process that holds a car directory's lock, 0 if none does."""
-    import fcntl
-
-    try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        text = lock.read_text().strip()
-        return int(text) if text.isdigit() else -1
-    except OSError:
-        return 0
-    return 0

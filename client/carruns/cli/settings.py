@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carruns.cli.screen import Screen
+from carruns.cli.screen import Screen, warn
 from carruns.protocol import paths
 
 if TYPE_CHECKING:
     from carruns import Client
+    from carruns.reading.source import Source
+
+#: Names the run that a command of ``carruns exec`` is in, and the one that ``carruns turn`` and ``end`` add to.
+RUN_VARIABLE = "CARRUNS_RUN_ID"
 
 
 class Settings:
@@ -26,12 +30,12 @@ class Settings:
 
     @cached_property
     def car_dir(self) -> Path:
-        """The car directory (SPEC section 1)."""
+        """The car directory: as given, else ``$CAR_HOME``, else ``~/.car``."""
         return paths.car_dir(self.car_dir_option)
 
     @cached_property
     def socket(self) -> Path:
-        """The daemon's socket (SPEC section 1)."""
+        """The daemon's socket: as given, else ``$CARRUNSD_SOCKET``, else in the car directory."""
         return paths.socket_path(self.car_dir, self.socket_option)
 
     @cached_property
@@ -44,6 +48,17 @@ class Settings:
         from carruns import Client
 
         return Client(self.car_dir, self.socket_option, autostart=autostart, timeout=timeout, strict=strict)
+
+    def source(self, *, quiet: bool = False) -> Source:
+        """Return where to read runs from; says on standard error if that is the files, unless ``quiet``."""
+        from carruns.reading.source import open_source
+
+        return open_source(self.car_dir, self.socket, (lambda _: None) if quiet else warn)
+
+    @property
+    def runs_root(self) -> Path:
+        """The directory of the run files, for what reads all of them."""
+        return self.car_dir / paths.RUNS_NAME
 
 
 def _keep(name: str) -> Any:

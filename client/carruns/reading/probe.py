@@ -1,4 +1,4 @@
-"""Is a daemon there?  Looks at the socket without asking anything, and says what is wrong in words."""
+"""Is a daemon there?  Looks at its socket and its lock without asking anything, and says what is wrong in words."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import stat
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
+
+from carruns.protocol.paths import LOCK_NAME, MAX_SOCKET_PATH_BYTES
 
 
 class State(str, Enum):
@@ -32,8 +34,6 @@ class Probe(NamedTuple):
 
 def probe(path: Path) -> Probe:
     """Try to connect to the socket and say what came of it; never waits long, never raises."""
-    from carruns.protocol.paths import MAX_SOCKET_PATH_BYTES
-
     if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
         length = len(os.fsencode(path))
         text = f"the socket's path has {length} bytes, a socket's may have {MAX_SOCKET_PATH_BYTES}: use --socket"
@@ -60,3 +60,27 @@ def _why_not(path: Path, error: OSError) -> Probe:
     if isinstance(error, BlockingIOError | TimeoutError):
         return Probe(State.BUSY, f"the daemon at {path} does not take connections now")
     return Probe(State.BROKEN, f"{path}: {error.strerror or error}")
+
+
+def lock_holder(car_dir: Path) -> int | None:
+    """Return the process id of who holds a car directory's lock, ``None`` if nobody does.
+
+    0 if the holder does not say who it is.  A lock file that cannot be looked at counts as nobody's.
+    """
+    import fcntl
+
+    try:
+        fd = os.open(car_dir / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # Shared, and for an instant: a daemon that starts right then sees the lock taken only if it is that quick.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(fd, 32, 0).strip()
+        return int(text) if text.isdigit() else 0
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return None

@@ -1,26 +1,18 @@
-"""Where reading commands get runs from: the daemon, or the files where none runs (and they say so).
+"""Where every command that looks gets runs from: the daemon, or the files where none answers (and it says so).
 
 Nothing here starts a daemon: looking must not change anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from carruns.cli.screen import warn
-from carruns.protocol import errors, times
+from carruns.protocol import errors
 from carruns.protocol.paths import RUNS_NAME
 from carruns.protocol.records import Record
 from carruns.reading.probe import State, probe
-
-if TYPE_CHECKING:
-    from carruns import Client
-    from carruns.cli.settings import Settings
-
-
-_END = 1 << 52  # a cursor behind every file's end
 
 
 class Trace(Protocol):
@@ -29,11 +21,11 @@ class Trace(Protocol):
     skipped: int
 
     def __iter__(self) -> Iterator[Record]:
-        """Yield the records."""
+        """Yield the records.  Raises ``RunNotFound`` if the run is gone meanwhile."""
 
 
 class Source(Protocol):
-    """What reading commands ask."""
+    """What commands that look ask.  ``live``: a daemon answers."""
 
     live: bool
 
@@ -56,84 +48,28 @@ class Source(Protocol):
         """Return a run's last records without reading all of it."""
 
 
-def open_source(settings: Settings, *, quiet: bool = False) -> Source:
-    """Return the daemon where one answers, else the files; says on standard error that it is the files."""
-    found = probe(settings.socket)
+def runs_root(car_dir: Path) -> Path:
+    """Return the directory the runs are in."""
+    return car_dir / RUNS_NAME
+
+
+def open_source(car_dir: Path, socket: Path, tell: Callable[[str], None]) -> Source:
+    """Return the daemon where one answers, else the files; then ``tell`` hears why."""
+    found = probe(socket)
     text = found.text
     if found.state is State.UP:
-        client = settings.client(autostart=False)
+        from carruns import Client
+        from carruns.reading.daemon_source import DaemonSource
+
+        client = Client(car_dir, socket, autostart=False)
         try:
             client.handshake()
         except errors.CarrunsError as error:
             text = str(error)
         else:
             return DaemonSource(client)
-    from carruns.reading.filesource import FileSource
+    from carruns.reading.file_source import FileSource
 
-    root = settings.car_dir / RUNS_NAME
-    if not quiet:
-        warn(f"{text}; reading the files in {root}")
+    root = runs_root(car_dir)
+    tell(f"{text}; reading the files in {root}")
     return FileSource(root)
-
-
-class DaemonSource:
-    """Asks the daemon."""
-
-    live = True
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-
-    def runs(
-        self,
-        agent: str | None = None,
-        status: str | None = None,
-        since: int | None = None,
-        until: int | None = None,
-    ) -> list[Record]:
-        """``runs.list``."""
-        return self.client.list_runs(agent, status, _text(since), _text(until))
-
-    def agents(self) -> list[Record]:
-        """``runs.agents``."""
-        return self.client.agents()
-
-    def trace(self, run_id: str, agent_id: str) -> Trace:
-        """``runs.get_trace``, page by page."""
-        return _DaemonTrace(self.client, run_id, agent_id)
-
-    def last(self, run_id: str, agent_id: str, count: int) -> list[Record]:
-        """``runs.get_trace`` behind the end says where that is, and once more before it has the records."""
-        place = {"run_id": run_id, "agent_id": agent_id}
-        end = self.client.call("runs.get_trace", {**place, "cursor": _END, "limit": 1}).get("cursor", 0)
-        page = self.client.call("runs.get_trace", {**place, "cursor": max(0, end - count)})
-        return [Record(record) for record in page.get("records", [])][-count:]
-
-
-class _DaemonTrace:
-    def __init__(self, client: Client, run_id: str, agent_id: str) -> None:
-        self._client, self._run_id, self._agent_id = client, run_id, agent_id
-        self.skipped = 0
-
-    def __iter__(self) -> Iterator[Record]:
-        cursor: int | None = None
-        self.skipped = 0
-        while True:
-            params = {"run_id": self._run_id, "agent_id": self._agent_id, "cursor": cursor}
-            page = self._client.call("runs.get_trace", params)
-            if page.get("not_found"):
-                raise errors.RunNotFound(f"run {self._run_id} is gone", errors.RUN_NOT_FOUND)
-            self.skipped += page.get("skipped", 0)
-            yield from map(Record, page["records"])
-            cursor = page.get("next_cursor")
-            if cursor is None:
-                return
-
-
-def _text(instant: int | None) -> str | None:
-    return None if instant is None else times.render(instant, 9)
-
-
-def runs_root(settings: Settings) -> Path:
-    """Return the directory the runs are in."""
-    return settings.car_dir / RUNS_NAME

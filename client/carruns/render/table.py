@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from carruns.cli.screen import Screen
-from carruns.render import clean
+from carruns.render import cells
+from carruns.render.style import Style
 
 _GAP = "  "
 _TINY = 3
@@ -29,15 +29,15 @@ class Cell(NamedTuple):
     styles: tuple[str, ...] = ()
 
 
-def render(screen: Screen, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[str]:
+def render(style: Style, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[str]:
     """Return the lines of a table with its header."""
     widths = [
-        max([clean.width(column.title), *(clean.width(row[at].text) for row in rows)])
+        max([cells.width(column.title), *(cells.width(row[at].text) for row in rows)])
         for at, column in enumerate(columns)
     ]
-    shown, widths = _fitted(columns, widths, screen.width)
+    shown, widths = _fitted(columns, widths, style.width)
     header = [Cell(column.title, ("dim",)) for column in columns]
-    return [_line(screen, columns, widths, shown, row) for row in (header, *rows)]
+    return [_line(style, columns, widths, shown, row) for row in (header, *rows)]
 
 
 def _fitted(columns: Sequence[Column], natural: list[int], width: int | None) -> tuple[list[int], list[int]]:
@@ -59,7 +59,7 @@ def _fitted(columns: Sequence[Column], natural: list[int], width: int | None) ->
 
 
 def _squeezed(columns: Sequence[Column], widths: list[int], shown: list[int], over: int) -> list[int]:
-    """Take from the flexible columns what is over, below their least; the last resort of a very narrow screen."""
+    """Take from the flexible columns what is over, below their least; the last resort of a very narrow style."""
     for at in shown:
         if columns[at].flexible:
             give = max(0, min(over, widths[at] - _TINY))
@@ -68,13 +68,11 @@ def _squeezed(columns: Sequence[Column], widths: list[int], shown: list[int], ov
     return widths
 
 
-def _line(
-    screen: Screen, columns: Sequence[Column], widths: list[int], shown: list[int], row: Sequence[Cell]
-) -> str:
+def _line(style: Style, columns: Sequence[Column], widths: list[int], shown: list[int], row: Sequence[Cell]) -> str:
     parts = []
     for at in shown:
-        text = clean.fit(row[at].text, widths[at])
+        text = cells.fit(row[at].text, widths[at])
         last = at == shown[-1] and not columns[at].right
-        padded = text if last else clean.pad(text, widths[at], right=columns[at].right)
-        parts.append(padded.replace(text, screen.paint(text, *row[at].styles), 1) if text else padded)
+        padded = text if last else cells.pad(text, widths[at], right=columns[at].right)
+        parts.append(padded.replace(text, style.paint(text, *row[at].styles), 1) if text else padded)
     return _GAP.join(parts).rstrip()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from carruns.cli.commands.look.list import duration_of
-from carruns.cli.screen import Screen
 from carruns.protocol.records import Record
-from carruns.render import humane
+from carruns.render import units
+from carruns.render.style import Style
+from carruns.render.whole_run import WholeRun
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN = ".:-=+*#@"
@@ -17,8 +17,8 @@ GAP_SHARE = 0.15
 
 def turn_times(turn: Record) -> tuple[int | None, int | None]:
     """Return when a turn began and when it was recorded, as instants; ``None`` where it does not say."""
-    recorded = humane.instant(turn.get("recorded_at"))
-    began = humane.instant(turn.get("started_at"))
+    recorded = units.instant(turn.get("recorded_at"))
+    began = units.instant(turn.get("started_at"))
     took = turn.get("duration_ms")
     if began is None and recorded is not None and isinstance(took, int | float) and took >= 0:
         began = recorded - round(took * 1_000_000)
@@ -29,32 +29,37 @@ def gaps_between(previous: int, turn: Record) -> float:
     """Return the seconds between the last record and this turn's beginning, 0 if they overlap."""
     began, recorded = turn_times(turn)
     at = began if began is not None else recorded
-    return 0.0 if at is None else max(0.0, (at - previous) / humane.SECOND)
+    return 0.0 if at is None else max(0.0, (at - previous) / units.SECOND)
 
 
-def sparkline(screen: Screen, summary: Record, turns: Sequence[Record], cells: int) -> str:
+def sparkline(style: Style, run: WholeRun, cells: int) -> str:
     """Return one line that shows where in the run's time its turns are; ``""`` where that says nothing."""
-    began, seconds = humane.instant(summary.get("started_at")), duration_of(summary)
-    if began is None or not seconds or len(turns) < 2:
+    seconds, turns = run.seconds, run.turns
+    if run.began is None or not seconds or len(turns) < 2:
         return ""
-    counts = [0] * cells
-    bad = set()
-    for turn in turns:
-        _, at = turn_times(turn)
-        if at is not None:
-            cell = min(cells - 1, max(0, int((at - began) / humane.SECOND / seconds * cells)))
-            counts[cell] += 1
-            if turn.get("error") is not None or turn.get("policy_rejected") is not None:
-                bad.add(cell)
+    counts, bad = _by_cell(turns, run.began, seconds, cells)
     most = max(counts)
     if not most:
         return ""
-    marks = screen.mark(_BLOCKS, _PLAIN)
-    drawn = "".join(_mark(screen, marks, count, most, at in bad) for at, count in enumerate(counts))
-    return f"{drawn} {humane.duration(seconds)}"
+    marks = style.mark(_BLOCKS, _PLAIN)
+    drawn = "".join(_mark(style, marks, count, most, at in bad) for at, count in enumerate(counts))
+    return f"{drawn} {units.duration(seconds)}"
 
 
-def _mark(screen: Screen, marks: str, count: int, most: int, bad: bool) -> str:
+def _by_cell(turns: Sequence[Record], began: int, seconds: float, cells: int) -> tuple[list[int], set[int]]:
+    """Return how many turns fall into each cell of the line, and the cells that hold one that went wrong."""
+    counts, bad = [0] * cells, set()
+    for turn in turns:
+        _, at = turn_times(turn)
+        if at is not None:
+            cell = min(cells - 1, max(0, int((at - began) / units.SECOND / seconds * cells)))
+            counts[cell] += 1
+            if turn.get("error") is not None or turn.get("policy_rejected") is not None:
+                bad.add(cell)
+    return counts, bad
+
+
+def _mark(style: Style, marks: str, count: int, most: int, bad: bool) -> str:
     if not count:
-        return screen.paint(screen.mark("·", " "), "dim")
-    return screen.paint(marks[min(len(marks) - 1, (count * len(marks) - 1) // most)], "red" if bad else "cyan")
+        return style.paint(style.mark("·", " "), "dim")
+    return style.paint(marks[min(len(marks) - 1, (count * len(marks) - 1) // most)], "red" if bad else "cyan")

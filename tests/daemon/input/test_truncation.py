@@ -1,4 +1,4 @@
-"""Strings and turns over the limits are cut with a marker (SPEC section 4)."""
+"""Strings and turns over the limits are cut with a marker (docs/wire.md)."""
 
 from __future__ import annotations
 

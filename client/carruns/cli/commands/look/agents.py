@@ -8,8 +8,7 @@ import click
 
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
-from carruns.reading.source import open_source
-from carruns.render import clean, humane
+from carruns.render import harmless, units
 from carruns.render.table import Cell, Column, render
 
 _COLUMNS = (
@@ -25,7 +24,7 @@ _COLUMNS = (
 @pass_settings
 def agents(settings: Settings) -> None:
     """Show the agents that have runs, the last active first."""
-    found = open_source(settings).agents()
+    found = settings.source().agents()
     if settings.json:
         for agent in found:
             print_json(agent)
@@ -33,19 +32,20 @@ def agents(settings: Settings) -> None:
     if not found:
         settings.screen.print("no runs")
         return
+    now = time.time_ns()
     rows = [
         [
-            Cell(clean.line(agent.agent_id), ("bold",)),
-            Cell(humane.count(agent.runs)),
-            Cell(humane.count(agent.in_progress), ("cyan",) if agent.in_progress else ("dim",)),
-            Cell(humane.size(agent.bytes)),
-            Cell(_age(agent.get("last_activity")), ("dim",)),
+            Cell(harmless.line(agent.agent_id), ("bold",)),
+            Cell(units.count(agent.runs)),
+            Cell(units.count(agent.in_progress), ("cyan",) if agent.in_progress else ("dim",)),
+            Cell(units.size(agent.bytes)),
+            Cell(_age(agent.get("last_activity"), now), ("dim",)),
         ]
         for agent in found
     ]
-    settings.screen.print_all(render(settings.screen, _COLUMNS, rows))
+    settings.screen.print_all(render(settings.screen.style, _COLUMNS, rows))
 
 
-def _age(text: object) -> str:
-    at = humane.instant(text)
-    return "" if at is None else humane.age((time.time_ns() - at) / humane.SECOND)
+def _age(text: object, now: int) -> str:
+    at = units.instant(text)
+    return "" if at is None else units.age((now - at) / units.SECOND)

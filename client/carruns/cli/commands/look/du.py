@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
 
-from carruns.cli.commands.look.list import status_cell
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol.records import Record
-from carruns.reading.expiry import expiry, expiry_lines
-from carruns.reading.runref import short_length
-from carruns.reading.source import open_source
-from carruns.render import clean, humane
+from carruns.render import harmless, units
+from carruns.render.retention_lines import retention_lines
+from carruns.render.run_cells import id_length, status_cell
 from carruns.render.table import Cell, Column, render
 
 
@@ -33,10 +32,12 @@ carruns du --json | jq 'select(.kind == "expiry")'
 @pass_settings
 def du(settings: Settings, top: int) -> None:
     """Show where the space goes: by agent, the largest runs, and what retention removes and when."""
-    runs = open_source(settings).runs()
+    from carruns.reading.retention_forecast import forecast
+
+    runs = settings.source().runs()
     agents = _by_agent(runs)
     largest = sorted(runs, key=lambda run: -run.bytes)[:top]
-    rules, going = expiry(settings, runs)
+    rules, going = forecast(settings.car_dir, runs, time.time_ns())
     if settings.json:
         for agent in agents:
             print_json({"kind": "agent", **agent})
@@ -72,16 +73,16 @@ def _print(
     total = sum(agent["bytes"] for agent in agents)
     rows = [
         [
-            Cell(clean.line(agent["agent_id"]), ("bold",)), Cell(humane.count(agent["runs"])),
-            Cell(humane.size(agent["bytes"])), Cell(f"{100 * agent['bytes'] / max(1, total):.0f}%", ("dim",)),
+            Cell(harmless.line(agent["agent_id"]), ("bold",)), Cell(units.count(agent["runs"])),
+            Cell(units.size(agent["bytes"])), Cell(f"{100 * agent['bytes'] / max(1, total):.0f}%", ("dim",)),
         ]
         for agent in agents
     ]  # fmt: skip
     rows.append(
         [
             Cell("all", ("dim",)),
-            Cell(humane.count(sum(a["runs"] for a in agents))),
-            Cell(humane.size(total)),
+            Cell(units.count(sum(a["runs"] for a in agents))),
+            Cell(units.size(total)),
             Cell(""),
         ]
     )
@@ -91,12 +92,12 @@ def _print(
         Column("SIZE", right=True),
         Column("", right=True),
     )
-    screen.print_all(render(screen, columns, rows))
+    screen.print_all(render(screen.style, columns, rows))
     if largest:
-        screen.print("\n" + screen.paint("the largest runs", "bold"))
-        screen.print_all(render(screen, _RUN_COLUMNS, _run_rows(settings, largest)))
-    screen.print("\n" + screen.paint("retention", "bold"))
-    screen.print_all(f"  {text}" for text in expiry_lines(rules, going))
+        screen.print("\n" + screen.style.paint("the largest runs", "bold"))
+        screen.print_all(render(screen.style, _RUN_COLUMNS, _run_rows(settings, largest)))
+    screen.print("\n" + screen.style.paint("retention", "bold"))
+    screen.print_all(f"  {text}" for text in retention_lines(rules, going, time.time_ns()))
 
 
 _RUN_COLUMNS = (
@@ -110,11 +111,11 @@ _RUN_COLUMNS = (
 
 
 def _run_rows(settings: Settings, runs: list[Record]) -> list[list[Cell]]:
-    length = 1 << 20 if settings.screen.width is None else short_length([run.run_id for run in runs])
+    length = id_length([run.run_id for run in runs], settings.screen.width)
     return [
         [
-            Cell(clean.line(run.run_id)[:length]), Cell(clean.line(run.agent_id)), status_cell(run),
-            Cell(humane.count(run.turn_count)), Cell(humane.size(run.bytes)), Cell(clean.line(run.intent)),
+            Cell(harmless.line(run.run_id)[:length]), Cell(harmless.line(run.agent_id)), status_cell(run),
+            Cell(units.count(run.turn_count)), Cell(units.size(run.bytes)), Cell(harmless.line(run.intent)),
         ]
         for run in runs
     ]  # fmt: skip

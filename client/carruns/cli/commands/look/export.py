@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
 import click
 
 from carruns.cli import exits
-from carruns.cli.params import agent_option, run_argument
-from carruns.cli.screen import json_text
+from carruns.cli.load_run import load_run
+from carruns.cli.option_types import agent_option, run_argument
 from carruns.cli.settings import Command, Settings, examples, pass_settings
-from carruns.reading.runref import resolve
-from carruns.reading.source import open_source
+from carruns.protocol.records import Record
+from carruns.reading.find_run import find_run
+from carruns.reading.source import Trace
+from carruns.render.harmless import json_text
 
 FORMATS = ("jsonl", "json", "markdown", "html")
 _BY_ENDING = {
@@ -50,8 +52,8 @@ def export(
 
     HTML has no script and loads nothing; whatever an agent wrote is text in it.  FILE is made with mode 0600.
     """
-    source = open_source(settings)
-    summary = resolve(source, run, agent)
+    source = settings.source()
+    summary = find_run(source, run, agent)
     trace = source.trace(summary.run_id, summary.agent_id)
     ending = os.path.splitext(output or "")[1].lower()
     text = _lines(form or _BY_ENDING.get(ending, "jsonl"), summary, trace)
@@ -64,20 +66,19 @@ def export(
             file.write(line + "\n")
 
 
-def _lines(form: str, summary: Any, trace: Any) -> Iterator[str]:
+def _lines(form: str, summary: Record, trace: Trace) -> Iterator[str]:
     if form == "jsonl":
         return (json_text(record) for record in trace)
+    run = load_run(summary, trace)
     if form == "json":
-        records = list(trace)
-        return iter([json_text({"summary": summary, "records": records, "skipped": trace.skipped})])
-    records = list(trace)
+        return iter([json_text({"summary": run.summary, "records": run.records, "skipped": run.skipped})])
     if form == "markdown":
-        from carruns.render.markdown import markdown
+        from carruns.render.document.markdown import markdown
 
-        return markdown(summary, records, trace.skipped)
-    from carruns.render.html import page
+        return markdown(run)
+    from carruns.render.document.html import page
 
-    return page(summary, records, trace.skipped)
+    return page(run)
 
 
 def _opened(path: str, *, force: bool) -> IO[str]:

@@ -1,20 +1,22 @@
-"""``carruns grep``: search what agents did.  Options and printing; ``search`` reads the files, and fast."""
+"""``carruns grep``: search what agents did.  Options and printing; ``reading/search`` reads the files, and fast."""
 
 from __future__ import annotations
 
 import re
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from carruns.cli import exits
-from carruns.cli.params import AgentId, Instant
+from carruns.cli.option_types import AgentId, Instant
 from carruns.cli.screen import Screen, print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
-from carruns.reading.source import runs_root
-from carruns.render import clean, humane
+from carruns.render import cells, harmless, units
+
+if TYPE_CHECKING:
+    from carruns.reading.search.matches import Match, Query, Search
 
 FIELDS = ("intent", "prompt", "tool", "parameters", "output", "error", "cli_outcome", "summary")
 
@@ -51,7 +53,7 @@ def grep(
     PATTERN is a Python regular expression; `^` and `$` are the ends of a line of the text.  Reads the files, daemon
     or not.  Exit code 0 if something was found, 1 if not.
     """
-    from carruns.reading.search import Query, Search
+    from carruns.reading.search.matches import Query, Search
 
     try:
         expression = re.compile(
@@ -60,7 +62,7 @@ def grep(
     except re.error as error:
         raise click.BadParameter(f"{error}", param_hint="PATTERN") from None
     query = Query(expression, agent, tool, fields or FIELDS, since, until)
-    search = Search(runs_root(settings), query, _Progress().tell)
+    search = Search(settings.runs_root, query, _Progress().tell)
     if ids_only or count:
         return _summed(settings, search, count=count)
     found = False
@@ -75,7 +77,7 @@ def grep(
     return 0 if found else exits.NOTHING_FOUND
 
 
-def _summed(settings: Settings, search: Any, *, count: bool) -> int:
+def _summed(settings: Settings, search: Search, *, count: bool) -> int:
     per_run: dict[tuple[str, str], set[int]] = {}
     for match in search.matches():
         per_run.setdefault((match.run_id, match.agent_id), set()).add(match.offset)
@@ -83,14 +85,14 @@ def _summed(settings: Settings, search: Any, *, count: bool) -> int:
         if settings.json:
             print_json({"run_id": run_id, "agent_id": agent_id, "matches": len(turns)})
         else:
-            settings.screen.print(f"{clean.line(run_id)}" + (f"  {len(turns)}" if count else ""))
+            settings.screen.print(f"{harmless.line(run_id)}" + (f"  {len(turns)}" if count else ""))
     _complain(search)
     return 0 if per_run else exits.NOTHING_FOUND
 
 
-def _complain(search: Any) -> None:
+def _complain(search: Search) -> None:
     for text in search.problems[:5]:
-        sys.stderr.write(f"carruns: {clean.line(text)}\n")
+        sys.stderr.write(f"carruns: {harmless.line(text)}\n")
 
 
 class _Progress:
@@ -106,28 +108,29 @@ class _Progress:
             return
         self._next = time.monotonic() + 0.2
         end = "\r\x1b[K" if done >= total else ""
-        sys.stderr.write(f"\r\x1b[K{humane.size(done)} of {humane.size(total)}{end}")
+        sys.stderr.write(f"\r\x1b[K{units.size(done)} of {units.size(total)}{end}")
         sys.stderr.flush()
 
 
 class _Printer:
     """Prints matches grouped by run, as ``grep --heading`` does."""
 
-    def __init__(self, screen: Screen, query: Any, context: int) -> None:
-        self._screen, self._expression, self._context = screen, query.expression, context
+    def __init__(self, screen: Screen, query: Query, context: int) -> None:
+        self._screen, self._style = screen, screen.style
+        self._expression, self._context = query.expression, context
         self._run = ""
 
-    def show(self, match: Any) -> None:
+    def show(self, match: Match) -> None:
         """Print one field's matching lines."""
-        paint = self._screen.paint
+        paint = self._style.paint
         if match.run_id != self._run:
             if self._run:
                 self._screen.print("")
             self._run = match.run_id
-            run = clean.line(match.run_id)
-            self._screen.print(f"{paint(run, 'bold')}  {paint(clean.line(match.agent_id), 'cyan')}")
-        tool = clean.fit(clean.line(match.tool), 24) + " " if match.tool else ""
-        label = f"{clean.line(match.where)} {tool}{match.field}"
+            run = harmless.line(match.run_id)
+            self._screen.print(f"{paint(run, 'bold')}  {paint(harmless.line(match.agent_id), 'cyan')}")
+        tool = cells.fit(harmless.line(match.tool), 24) + " " if match.tool else ""
+        label = f"{harmless.line(match.where)} {tool}{match.field}"
         for text, hit in match.lines(self._context):
             mark = ":" if hit else "-"
             self._screen.print(f"  {paint(label, 'dim')}{mark} {self._marked(text, hit=hit)}")
@@ -135,18 +138,18 @@ class _Printer:
     def _marked(self, text: str, *, hit: bool) -> str:
         """Cut a long line around its first match and paint the matches; made harmless piece by piece."""
         found = list(self._expression.finditer(text)) if hit else []
-        room = max(40, self._screen.text_width - 24)
+        room = max(40, self._style.text_width - 24)
         at = found[0].start() if found else 0
         start = max(0, at - room // 3) if len(text) > room else 0
-        end = len(text) if self._screen.width is None and len(text) < 2000 else min(len(text), start + room)
+        end = len(text) if self._style.width is None and len(text) < 2000 else min(len(text), start + room)
         out = ["…" if start else ""]
         position = start
         for match in found:
             if match.start() >= end or match.start() < position or match.start() == match.end():
                 continue
             stop = min(end, match.end())
-            out.append(clean.line(text[position : match.start()]))
-            out.append(self._screen.paint(clean.line(text[match.start() : stop]), "red", "bold"))
+            out.append(harmless.line(text[position : match.start()]))
+            out.append(self._style.paint(harmless.line(text[match.start() : stop]), "red", "bold"))
             position = stop
-        out.append(clean.line(text[position:end]))
+        out.append(harmless.line(text[position:end]))
         return "".join(out) + ("…" if end < len(text) else "")

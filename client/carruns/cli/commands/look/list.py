@@ -7,21 +7,16 @@ from typing import Any
 
 import click
 
-from carruns.cli.params import agent_option, time_options
+from carruns.cli.option_types import agent_option, time_options
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol.records import OUTCOME_STATUSES, Record
-from carruns.reading.runref import short_length
-from carruns.reading.source import open_source
-from carruns.render import clean, humane
+from carruns.render import harmless, units
+from carruns.render.removed_table import removed_table
+from carruns.render.run_cells import duration_of, id_length, status_cell
 from carruns.render.table import Cell, Column, render
 
 STATUSES = ("in_progress", "completed", "incomplete")
-_STYLES = {
-    "in_progress": "cyan", "incomplete": "yellow", "success": "green", "partial_success": "yellow", "done": "green",
-    "give_up": "yellow", "timeout": "red", "failure": "red",
-}  # fmt: skip
-_SHORT = {"in_progress": "open", "partial_success": "partial", "incomplete": "incomplete"}
 
 
 @click.command(
@@ -51,24 +46,23 @@ def list_runs(
 ) -> int:  # fmt: skip
     """Show the runs, newest first."""
     if removed:
-        from carruns.cli.commands.look_after import trash
+        from carruns.reading.trash import removed as what_went
 
-        gone = trash.removed(settings, agent, since, until)
-        trash.show_removed(settings, [row for row in gone if _holds(row, outcome, grep)][:limit])
+        gone = what_went(settings.car_dir, agent, since, until)
+        _print_removed(settings, [row for row in gone if _holds(row, outcome, grep)][:limit])
         return 0
-    runs = open_source(settings).runs(agent, status, since, until)
-    length = short_length([run.run_id for run in runs])
+    runs = settings.source().runs(agent, status, since, until)
+    length = id_length([run.run_id for run in runs], None if full_ids else settings.screen.width)
     runs = [run for run in runs if _holds(run, outcome, grep)][:limit]
     if settings.json:
         for run in runs:
-            print_json(with_duration(run))
+            print_json(_with_duration(run))
         return 0
     if not runs:
         settings.screen.print("no runs")
         return 0
-    if full_ids or settings.screen.width is None:
-        length = 1 << 20
-    settings.screen.print_all(render(settings.screen, _COLUMNS, [_row(run, length) for run in runs]))
+    now = time.time_ns()
+    settings.screen.print_all(render(settings.screen.style, _COLUMNS, [_row(run, length, now) for run in runs]))
     return 0
 
 
@@ -90,36 +84,31 @@ _COLUMNS = (
 )
 
 
-def _row(run: Record, id_length: int) -> list[Cell]:
-    now = time.time_ns()
-    began, seconds = humane.instant(run.started_at), duration_of(run)
+def _row(run: Record, length: int, now: int) -> list[Cell]:
+    began, seconds = units.instant(run.started_at), duration_of(run, now)
     return [
-        Cell(clean.line(run.run_id)[:id_length]),
-        Cell(clean.line(run.agent_id), ("bold",)),
+        Cell(harmless.line(run.run_id)[:length]),
+        Cell(harmless.line(run.agent_id), ("bold",)),
         status_cell(run),
         Cell(str(run.turn_count)),
-        Cell("" if seconds is None else humane.duration(seconds)),
-        Cell("" if began is None else humane.age((now - began) / humane.SECOND), ("dim",)),
-        Cell(humane.size(run.bytes), ("dim",)),
-        Cell(clean.line(run.intent)),
+        Cell("" if seconds is None else units.duration(seconds)),
+        Cell("" if began is None else units.age((now - began) / units.SECOND), ("dim",)),
+        Cell(units.size(run.bytes), ("dim",)),
+        Cell(harmless.line(run.intent)),
     ]
 
 
-def status_cell(run: Record) -> Cell:
-    """Return how a run stands, or how it ended, in its colour."""
-    word = run.get("outcome_status") or run.status
-    return Cell(clean.line(_SHORT.get(word, word)), (_STYLES.get(word, ""),))
-
-
-def duration_of(run: Record) -> float | None:
-    """Return how many seconds a run took, or has taken so far; ``None`` where its times cannot be read."""
-    began, ended = humane.instant(run.get("started_at")), humane.instant(run.get("ended_at"))
-    if ended is None and run.status == "in_progress":
-        ended = time.time_ns()
-    return None if began is None or ended is None else max(0, ended - began) / humane.SECOND
-
-
-def with_duration(run: Record) -> dict[str, Any]:
-    """Return a summary as ``--json`` prints it."""
-    seconds = duration_of(run)
+def _with_duration(run: Record) -> dict[str, Any]:
+    """A summary as ``--json`` prints it."""
+    seconds = duration_of(run, time.time_ns())
     return {**run, "duration_ms": None if seconds is None else round(seconds * 1000)}
+
+
+def _print_removed(settings: Settings, rows: list[Record]) -> None:
+    if settings.json:
+        for row in rows:
+            print_json(row)
+    elif not rows:
+        settings.screen.print("nothing was removed")
+    else:
+        settings.screen.print_all(removed_table(settings.screen.style, rows, time.time_ns()))

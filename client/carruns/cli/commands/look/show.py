@@ -1,14 +1,13 @@
-"""``carruns show``: the trace of one run as a person wants to read it.  Options only; ``traceview`` draws it."""
+"""``carruns show``: the trace of one run as a person reads it.  Options only; ``render/trace.py`` draws it."""
 
 from __future__ import annotations
 
 import click
 
-from carruns.cli.params import agent_option, run_argument
+from carruns.cli.option_types import agent_option, run_argument
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
-from carruns.reading.runref import resolve
-from carruns.reading.source import open_source
+from carruns.reading.find_run import find_run
 
 
 @click.command(
@@ -38,20 +37,20 @@ def show(
 
     RUN is an id, an unambiguous beginning of one, or `last`.
     """
-    source = open_source(settings)
-    summary = resolve(source, run, agent)
+    source = settings.source()
+    summary = find_run(source, run, agent)
     trace = source.trace(summary.run_id, summary.agent_id)
     keep = _slice(span)
     if raw or settings.json:
         for record in trace:
             print_json(record)
         return 0
-    from carruns.render.traceview import TraceView
+    from carruns.cli.load_run import load_run
+    from carruns.render.trace import TraceView
 
-    records = list(trace)
-    turns = [record for record in records if record.get("record") == "turn"]
-    chosen = turns[keep] if tool is None else [turn for turn in turns[keep] if turn.get("tool") == tool]
-    view = TraceView(settings.screen, summary, records, trace.skipped, None if full else lines)
+    whole = load_run(summary, trace)
+    chosen = [turn for turn in whole.turns[keep] if tool in (None, turn.get("tool"))]
+    view = TraceView(settings.screen.style, whole, None if full else lines)
     settings.screen.print_all(view.render(chosen))
     return 0
 

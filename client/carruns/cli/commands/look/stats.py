@@ -1,4 +1,4 @@
-"""``carruns stats``: how agents and tools do, over all runs.  Printing only; ``tally`` counts."""
+"""``carruns stats``: how agents and tools do, over all runs.  Printing only; ``reading/run_stats.py`` counts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import Any
 
 import click
 
-from carruns.cli.params import agent_option, time_options
+from carruns.cli.option_types import agent_option, time_options
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
-from carruns.reading.source import runs_root
-from carruns.render import clean, humane
+from carruns.render import harmless, units
 from carruns.render.table import Cell, Column, render
 
 
@@ -32,11 +31,11 @@ def stats(settings: Settings, agent: str | None, since: int | None, until: int |
     A run counts as a success if it ended as `success` or `done`; a turn as a failure if it has an `error`, was
     rejected by a policy, or its command ended with anything but 0.  Reads the files, daemon or not.
     """
-    from carruns.reading.tally import Tally
+    from carruns.reading.run_stats import RunStats
 
-    tally = Tally()
-    tally.read(runs_root(settings), agent, since, until)
-    agents, tools = tally.agent_rows(), tally.tool_rows()
+    found = RunStats()
+    found.read(settings.runs_root, agent, since, until)
+    agents, tools = found.agent_rows(), found.tool_rows()
     if settings.json:
         for row in agents:
             print_json({"kind": "agent", **row})
@@ -46,10 +45,10 @@ def stats(settings: Settings, agent: str | None, since: int | None, until: int |
     if not agents:
         settings.screen.print("no runs")
         return
-    settings.screen.print_all(render(settings.screen, _AGENTS, [_agent_cells(row) for row in agents]))
+    settings.screen.print_all(render(settings.screen.style, _AGENTS, [_agent_cells(row) for row in agents]))
     if tools:
         settings.screen.print("")
-        settings.screen.print_all(render(settings.screen, _TOOLS, [_tool_cells(row) for row in tools]))
+        settings.screen.print_all(render(settings.screen.style, _TOOLS, [_tool_cells(row) for row in tools]))
 
 
 _AGENTS = (
@@ -77,28 +76,28 @@ def _agent_cells(row: dict[str, Any]) -> list[Cell]:
     rate = row["success_rate"]
     style = "dim" if rate is None else "green" if rate >= 0.9 else "yellow" if rate >= 0.5 else "red"
     return [
-        Cell(clean.line(row["agent_id"]), ("bold",)),
-        Cell(humane.count(row["runs"])),
-        Cell(humane.count(row["in_progress"]), ("dim",)),
+        Cell(harmless.line(row["agent_id"]), ("bold",)),
+        Cell(units.count(row["runs"])),
+        Cell(units.count(row["in_progress"]), ("dim",)),
         Cell("" if rate is None else f"{100 * rate:.0f}%", (style,)),
-        Cell(humane.count(row["turns"])),
+        Cell(units.count(row["turns"])),
         Cell(_milliseconds(row["median_ms"])),
         Cell(_milliseconds(row["p95_ms"])),
-        Cell(humane.count(row["failed_turns"]), ("red",) if row["failed_turns"] else ("dim",)),
-        Cell(humane.count(row["tokens"])),
+        Cell(units.count(row["failed_turns"]), ("red",) if row["failed_turns"] else ("dim",)),
+        Cell(units.count(row["tokens"])),
     ]
 
 
 def _tool_cells(row: dict[str, Any]) -> list[Cell]:
     return [
-        Cell(clean.line(row["tool"] or "(none)"), ("bold",) if row["tool"] else ("dim",)),
-        Cell(humane.count(row["turns"])),
+        Cell(harmless.line(row["tool"] or "(none)"), ("bold",) if row["tool"] else ("dim",)),
+        Cell(units.count(row["turns"])),
         Cell(_milliseconds(row["median_ms"])),
         Cell(_milliseconds(row["p95_ms"])),
-        Cell(humane.count(row["failed_turns"]), ("red",) if row["failed_turns"] else ("dim",)),
-        Cell(humane.count(row["tokens"])),
+        Cell(units.count(row["failed_turns"]), ("red",) if row["failed_turns"] else ("dim",)),
+        Cell(units.count(row["tokens"])),
     ]
 
 
 def _milliseconds(value: float | None) -> str:
-    return "" if value is None else humane.duration(value / 1000)
+    return "" if value is None else units.duration(value / 1000)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import click
 
-from carruns.cli.params import RunId, agent_option
+from carruns.cli.event_printer import EventPrinter
+from carruns.cli.option_types import RunId, agent_option
 from carruns.cli.screen import print_json, warn
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol.records import Record
-from carruns.reading.probe import State, probe
-from carruns.reading.runref import resolve
-from carruns.reading.source import DaemonSource, Source, open_source
-from carruns.render import clean, humane
-from carruns.render.eventline import EventPrinter
+from carruns.reading.find_run import find_run
+from carruns.reading.instants import recorded_at
+from carruns.reading.source import Source
+from carruns.render import harmless
 
 _RECENT_RUNS = 20
-_PAUSE = 0.3
 
 
 @click.command(
@@ -54,9 +52,11 @@ def tail(
         raise click.UsageError("RUN and --all exclude each other")
     began = time.time_ns()
     if follow:
-        _wait_for_daemon(settings)
-    source = open_source(settings)
-    summary = resolve(source, run, agent) if run is not None else None
+        from carruns.reading.follow import wait_for_daemon
+
+        wait_for_daemon(settings.socket, _tell)
+    source = settings.source()
+    summary = find_run(source, run, agent) if run is not None else None
     show = _shower(settings)
     if follow:
         _follow(settings, source, agent, summary, lines, began, show)
@@ -66,7 +66,14 @@ def tail(
         show(run_id, agent_id, None, record)
 
 
-def _shower(settings: Settings) -> Any:
+Show = Callable[[str, str, "int | None", Record], None]
+
+
+def _tell(text: str) -> None:
+    warn(harmless.line(text))
+
+
+def _shower(settings: Settings) -> Show:
     printer = EventPrinter(settings.screen)
 
     def show(run_id: str, agent_id: str, cursor: int | None, record: Record) -> None:
@@ -85,31 +92,28 @@ def _last(source: Source, runs: list[Record], lines: int) -> Iterator[tuple[str,
     found = []
     for run in runs:
         for number, record in enumerate(source.last(run.run_id, run.agent_id, lines) if lines else ()):
-            text = record.get("recorded_at") or record.get("ended_at") or record.get("started_at")
-            found.append(((humane.instant(text) or 0, run.run_id, number), run, record))
+            found.append(((recorded_at(record) or 0, run.run_id, number), run, record))
     found.sort(key=lambda item: item[0])
     for _, run, record in found[-lines:] if lines else ():
         yield run.run_id, run.agent_id, record
 
 
-def _wait_for_daemon(settings: Settings) -> None:
-    found = probe(settings.socket)
-    if found.state is State.UP:
-        return
-    warn(f"{clean.line(found.text)}; waiting for one")
-    while probe(settings.socket).state is not State.UP:
-        time.sleep(_PAUSE)
-
-
 def _follow(
-    settings: Settings, source: Source, agent: str | None, summary: Record | None, lines: int, began: int, show: Any
+    settings: Settings,
+    source: Source,
+    agent: str | None,
+    summary: Record | None,
+    lines: int,
+    began: int,
+    show: Show,
 ) -> None:
-    from carruns.reading.live import Following
+    from carruns.reading.daemon_source import DaemonSource
+    from carruns.reading.follow import Following
 
     agent_id = summary.agent_id if summary is not None else agent
     run_id = summary.run_id if summary is not None else None
     client = source.client if isinstance(source, DaemonSource) else settings.client(autostart=False)
-    following = Following(client, agent_id, run_id, lines, began, lambda text: warn(clean.line(text)))
+    following = Following(client, agent_id, run_id, lines, began, _tell)
     try:
         for item in following:
             show(*item)

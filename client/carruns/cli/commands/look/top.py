@@ -1,4 +1,4 @@
-"""``carruns top``: a live screen of the open runs and the daemon's health.  The loop; ``topview`` draws."""
+"""``carruns top``: a live screen of the open runs.  The loop only; ``render/top_screen.py`` draws."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import contextlib
 import os
 import select
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from carruns.cli.params import agent_option
+from carruns.cli.option_types import agent_option
+from carruns.cli.parse_units import parse_duration
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
-from carruns.protocol import errors
-from carruns.reading.topstate import TopState
+from carruns.reading.open_runs import OpenRuns
+
+if TYPE_CHECKING:
+    from carruns import Client
 
 _SNAPSHOT = 0.5
 _QUIT = (b"q", b"Q", b"\x1b")
@@ -42,96 +44,56 @@ carruns top --once | head            a snapshot, as in a pipe
 @pass_settings
 def top(settings: Settings, agent: str | None, interval: float, stuck: str, once: bool) -> None:
     """Show the open runs live: rate, last tool, age, which are stuck; and the daemon's health.  q ends it."""
-    from carruns.render.humane import parse_duration
+    from carruns.reading.poll_open_runs import poll
 
     try:
-        state = TopState(agent, parse_duration(stuck))
+        state = OpenRuns(agent, parse_duration(stuck))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--stuck") from None
     with settings.client(autostart=False, timeout=2.0) as client:
         if settings.json or once or not settings.screen.tty or os.environ.get("TERM") in (None, "", "dumb"):
-            _poll(client, state)
+            poll(client, state)
             time.sleep(_SNAPSHOT)  # a rate wants two looks
-            _poll(client, state)
+            poll(client, state)
             _print_once(settings, state)
             return
         _live(settings, client, state, interval)
 
 
-def _print_once(settings: Settings, state: TopState) -> None:
+def _print_once(settings: Settings, state: OpenRuns) -> None:
     if settings.json:
         print_json({"kind": "daemon", **state.daemon_row()})
         for row in state.rows():
             print_json({"kind": "run", **row})
         return
-    from carruns.render.topview import plain
+    from carruns.render.top_screen import plain
 
-    settings.screen.print_all(plain(settings.screen, state))
-
-
-def _poll(client: Any, state: TopState) -> None:
-    try:
-        state.polled(client.stats(), client.list_runs(state.agent, status="in_progress"), client.handshake())
-        for run_id, agent_id in state.unknown_runs():
-            state.looked(run_id, _last_turn(client, run_id, agent_id))
-    except errors.CarrunsError as error:
-        state.lost(str(error))
+    settings.screen.print_all(plain(settings.screen.style, state.daemon_row(), state.rows()))
 
 
-def _last_turn(client: Any, run_id: str, agent_id: str) -> dict[str, Any] | None:
-    """Return the last record of a run; two short questions, however long it is."""
-    place = {"run_id": run_id, "agent_id": agent_id}
-    end = client.call("runs.get_trace", {**place, "cursor": 1 << 52, "limit": 1}).get("cursor", 0)
-    page = client.call("runs.get_trace", {**place, "cursor": max(0, end - 1), "limit": 1})
-    records = page.get("records") or [None]
-    return records[-1] if isinstance(records[-1], dict) else None
-
-
-def _live(settings: Settings, client: Any, state: TopState, interval: float) -> None:
+def _live(settings: Settings, client: Client, state: OpenRuns, interval: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from carruns.render.topview import screenful
+    from carruns.reading.poll_open_runs import poll, watching
+    from carruns.render.top_screen import screenful
 
     console = Console(no_color=not settings.screen.color, highlight=False, emoji=False, markup=False)
     with (
-        _watching(client, state),
+        watching(client, state),
         _keys() as key,
         Live(
             console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         ) as live,
     ):
         while True:
-            _poll(client, state)
-            live.update(screenful(state, console.width, console.height), refresh=True)
+            poll(client, state)
+            shown = screenful(
+                settings.screen.style, state.daemon_row(), state.rows(), console.width, console.height
+            )
+            live.update(shown, refresh=True)
             if key(interval) in _QUIT:
                 return
-
-
-@contextlib.contextmanager
-def _watching(client: Any, state: TopState) -> Iterator[None]:
-    """Take every record as it comes, in a thread of its own, so that the last tool is of this moment."""
-    watch = client.watch(state.agent)
-
-    def take() -> None:
-        while not closed.is_set():
-            try:
-                for event in watch:
-                    state.seen(event)
-            except errors.CarrunsError:
-                closed.wait(0.5)
-            else:
-                return
-
-    closed = threading.Event()
-    thread = threading.Thread(target=take, daemon=True, name="carruns-top")
-    thread.start()
-    try:
-        yield
-    finally:
-        closed.set()
-        watch.close()
-        thread.join(2)
 
 
 @contextlib.contextmanager

@@ -15,18 +15,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
 
 from carruns.cli import exits
-from carruns.cli.commands.look.list import list_runs
-from carruns.cli.commands.look.show import show
 from carruns.cli.demo_agents import AGENTS, Agent, write_material
-from carruns.cli.settings import Command, Settings, pass_settings
+from carruns.cli.event_printer import EventPrinter
+from carruns.cli.settings import RUN_VARIABLE, Command, Settings, pass_settings
+from carruns.protocol.records import Record
 from carruns.reading.probe import State, probe
-from carruns.render.eventline import EventPrinter
 
 _START_TIMEOUT = 15.0
 _AGENT_TIMEOUT = 60.0
@@ -52,12 +51,20 @@ def demo(context: click.Context, settings: Settings) -> None:
             say(f"a daemon, process {pid}, in {directory}")
             _record(ours, say)
             say("carruns list", command=True)
-            context.invoke(list_runs, full_ids=False)
+            context.invoke(_command(context, "list"), full_ids=False)
             failed = next((run for run in _runs(ours) if run.get("outcome_status") == "failure"), None)
             wanted = failed or _runs(ours)[0]
             say(f"carruns show {wanted.run_id}", command=True)
-            context.invoke(show, run=wanted.run_id, lines=8)
+            context.invoke(_command(context, "show"), run=wanted.run_id, lines=8)
         say("the daemon is stopped, and everything removed")
+
+
+def _command(context: click.Context, name: str) -> click.Command:
+    """Return another command as the root knows it: commands do not import each other."""
+    root = context.find_root()
+    command = root.command.get_command(root, name) if isinstance(root.command, click.Group) else None
+    assert command is not None
+    return command
 
 
 class _Narrator:
@@ -65,12 +72,12 @@ class _Narrator:
         self._screen = settings.screen
 
     def __call__(self, text: str, *, command: bool = False) -> None:
-        shown = self._screen.paint(f"$ {text}" if command else f"== {text}", "bold")
+        shown = self._screen.style.paint(f"$ {text}" if command else f"== {text}", "bold")
         self._screen.print(f"\n{shown}" if command else shown)
         sys.stdout.flush()
 
 
-def _runs(settings: Settings) -> list[Any]:
+def _runs(settings: Settings) -> list[Record]:
     with settings.client(autostart=False) as client:
         return client.list_runs()
 
@@ -174,14 +181,14 @@ def _record(settings: Settings, say: _Narrator) -> None:
 
 
 def _start(settings: Settings, agent: Agent, material: str) -> subprocess.Popen[bytes]:
-    environment = {key: value for key, value in os.environ.items() if key != "CARRUNS_RUN_ID"}
+    environment = {key: value for key, value in os.environ.items() if key != RUN_VARIABLE}
     return subprocess.Popen(
         agent.command(_place(settings), material), cwd=material, env=environment, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
 
-def _print_events(watch: Any, printer: EventPrinter, all_ended: threading.Event) -> None:
+def _print_events(watch: Iterable[Record], printer: EventPrinter, all_ended: threading.Event) -> None:
     """Print until all runs have ended, or nobody reads any more."""
     try:
         for event in watch:

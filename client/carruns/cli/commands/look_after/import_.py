@@ -6,18 +6,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from carruns.cli import exits
-from carruns.cli.importing import Bundle, bundles_in, plain_bundle, run_paths
-from carruns.cli.params import AgentId
+from carruns.cli.option_types import AgentId
 from carruns.cli.screen import print_json, warn
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol import errors
-from carruns.render import clean
+from carruns.reading.import_files import Bundle, bundles_in, plain_bundle, run_paths
+from carruns.render import harmless
+
+if TYPE_CHECKING:
+    from carruns import Client
 
 #: Records of one request: well within the daemon's line of 16 MiB, and not so many that others wait long.
 _BATCH_BYTES, _BATCH_COUNT = 2 << 20, 256
@@ -72,14 +75,14 @@ def import_runs(
 
 def _sentence(path: Path, result: dict[str, Any]) -> str:
     said = (path, result.get("run_id") or "", result.get("message") or result["result"])
-    parts = [clean.line(text) for text in said]
+    parts = [harmless.line(text) for text in said]
     if result.get("left_out"):
         parts.append(f"{result['left_out']} lines that cannot be read are left out")
     return ": ".join(part for part in parts if part)
 
 
 def _file(
-    client: Any, path: Path, agent: str | None, intent: str | None, *, dry_run: bool
+    client: Client, path: Path, agent: str | None, intent: str | None, *, dry_run: bool
 ) -> Iterator[dict[str, Any]]:
     try:
         bundles = list(bundles_in(path))
@@ -92,7 +95,7 @@ def _file(
         yield _bundle(client, bundle, dry_run=dry_run)
 
 
-def _bundle(client: Any, bundle: Bundle, *, dry_run: bool) -> dict[str, Any]:
+def _bundle(client: Client, bundle: Bundle, *, dry_run: bool) -> dict[str, Any]:
     result: dict[str, Any] = {
         "run_id": bundle.run_id, "agent_id": bundle.agent_id, "records": len(bundle.records),
         "left_out": bundle.left_out,
@@ -110,7 +113,7 @@ def _bundle(client: Any, bundle: Bundle, *, dry_run: bool) -> dict[str, Any]:
     return {**result, "result": "imported"}
 
 
-def _append(client: Any, bundle: Bundle) -> None:
+def _append(client: Client, bundle: Bundle) -> None:
     """Append all records; a run that was begun and could not be finished is left as ``incomplete``."""
     begun = False
     try:

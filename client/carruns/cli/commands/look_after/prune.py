@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from carruns.cli import exits
-from carruns.cli.removing import agreed, count_of, yes_option
+from carruns.cli.confirm_removal import agreed, count_of, yes_option
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol.records import Record
-from carruns.render import humane
+from carruns.render import units
 
 
 @click.command(cls=Command, epilog=examples("carruns prune --dry-run\ncarruns prune --yes --json"))
@@ -31,5 +31,5 @@ def prune(settings: Settings, dry_run: bool, yes: bool) -> int:
         for row in removed.runs:
             print_json(row)
     else:
-        settings.screen.print(f"{count_of(removed.removed)} removed, {humane.size(removed.bytes)}")
+        settings.screen.print(f"{count_of(removed.removed)} removed, {units.size(removed.bytes)}")
     return 0

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from carruns.cli import exits
-from carruns.cli.params import AgentId, Instant, RunId
-from carruns.cli.removing import agreed, count_of, yes_option
+from carruns.cli.confirm_removal import agreed, count_of, yes_option
+from carruns.cli.option_types import AgentId, Instant, RunId
 from carruns.cli.screen import print_json, warn
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol import errors
 from carruns.protocol.records import OUTCOME_STATUSES, Record
-from carruns.reading.runref import resolve
-from carruns.reading.source import DaemonSource
-from carruns.render import clean
+from carruns.reading.daemon_source import DaemonSource
+from carruns.reading.find_run import find_run
+from carruns.render import harmless
+
+if TYPE_CHECKING:
+    from carruns import Client
 
 
 @click.command(
@@ -50,28 +53,28 @@ def rm(
     with settings.client() as client:
         source = DaemonSource(client)
         if runs:
-            chosen = [resolve(source, run, agent) for run in runs]
+            chosen = [find_run(source, run, agent) for run in runs]
         else:
             listed = source.runs(agent, until=before)
             chosen = [run for run in listed if outcome in (None, run.get("outcome_status"))]
             chosen = [run for run in chosen if run.status != "in_progress"]
         still_open = [run for run in chosen if run.status == "in_progress"]
         if still_open:
-            names = ", ".join(clean.line(run.run_id) for run in still_open)
+            names = ", ".join(harmless.line(run.run_id) for run in still_open)
             raise exits.Failure(f"in progress, and never removed: {names}; end it first (carruns end --abandon)")
         if not agreed(settings, chosen, "move to the trash", dry_run=dry_run, yes=yes):
             return 0 if dry_run or not chosen else exits.FAILURE
         return _remove(settings, client, chosen)
 
 
-def _remove(settings: Settings, client: Any, chosen: Sequence[Record]) -> int:
+def _remove(settings: Settings, client: Client, chosen: Sequence[Record]) -> int:
     failed = 0
     for run in chosen:
         try:
             result = client.call("runs.remove", {"run_id": run.run_id, "agent_id": run.agent_id})
         except errors.RemoteError as error:
             failed += 1
-            warn(f"{clean.line(run.run_id)}: {clean.line(error)}")
+            warn(f"{harmless.line(run.run_id)}: {harmless.line(error)}")
             continue
         if settings.json:
             print_json(result)

@@ -15,6 +15,7 @@ from carruns.cli import service_systemctl as systemctl
 from carruns.cli import service_units as units
 from carruns.cli.service_units import Origin
 from carruns.protocol import paths
+from carruns.reading.probe import lock_holder
 
 _NOT_RUNNING, _NOT_INSTALLED = 3, 4  # as systemctl status
 _ALL = (units.SERVICE, units.SOCKET, units.HARDENING)
@@ -88,11 +89,11 @@ def _activate(places: units.Places, *, changed: bool, enable: bool, now: bool) -
 
 def _start(places: units.Places) -> None:
     """Start socket and service, unless a daemon of another kind is there."""
-    owner = 0 if systemctl.active(units.SERVICE) else systemctl.holder(places.car_dir / paths.LOCK_NAME)
-    if owner:
+    owner = None if systemctl.active(units.SERVICE) else lock_holder(places.car_dir)
+    if owner is not None:
+        named, how = (f"process {owner}", f" with `kill {owner}`") if owner else ("which process is not known", "")
         raise click.ClickException(
-            f"a carrunsd runs already without systemd (process {owner}): stop it with `kill {owner}`, "
-            "then systemctl --user start carrunsd"
+            f"a carrunsd runs already without systemd ({named}): stop it{how}, then systemctl --user start carrunsd"
         )
     systemctl.tell("start", units.SOCKET, units.SERVICE)
     click.echo(f"carrunsd runs and listens on {places.socket}")

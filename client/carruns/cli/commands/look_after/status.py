@@ -14,8 +14,8 @@ from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol import errors
 from carruns.protocol.paths import LOCK_NAME, SPOOL_NAME
 from carruns.protocol.version import VERSION
-from carruns.reading.probe import State, probe
-from carruns.render import clean, humane
+from carruns.reading.probe import State, lock_holder, probe
+from carruns.render import harmless, units
 
 _TIMEOUT = 3.0
 
@@ -48,7 +48,7 @@ def _report(settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
     if found.state is State.UP:
         _ask(settings, report)
-    elif (pid := _lock_holder(settings)) and found.state in (State.NO_SOCKET, State.STALE):
+    elif (pid := lock_holder(settings.car_dir)) and found.state in (State.NO_SOCKET, State.STALE):
         report["lock_pid"] = pid
         report["message"] += (
             f"; but process {pid} holds {settings.car_dir / LOCK_NAME}: a daemon that listens elsewhere, or is "
@@ -82,49 +82,30 @@ def _spool(settings: Settings) -> dict[str, int]:
     return {"spool_files": len(sizes), "spool_bytes": sum(sizes), "spool_refused": refused}
 
 
-def _lock_holder(settings: Settings) -> int:
-    """Return the pid in the lock file if somebody holds the lock, else 0."""
-    import fcntl
-
-    try:
-        fd = os.open(settings.car_dir / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        # Shared, and for an instant: a daemon that starts right then sees the lock taken only if it is that quick.
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        text = os.pread(fd, 32, 0).strip()
-        return int(text) if text.isdigit() else 0
-    finally:
-        os.close(fd)
-    return 0
-
-
 def _print(settings: Settings, report: dict[str, Any]) -> None:
-    screen = settings.screen
+    screen, style = settings.screen, settings.screen.style
     if report["up"]:
-        head = screen.paint(screen.mark("●", "*") + " up", "green", "bold")
-        uptime = humane.duration(report.get("uptime", 0))
-        screen.print(f"{head}  carrunsd {clean.line(report['version'])}, process {report['pid']}, for {uptime}")
+        head = style.paint(style.mark("●", "*") + " up", "green", "bold")
+        uptime = units.duration(report.get("uptime", 0))
+        screen.print(f"{head}  carrunsd {harmless.line(report['version'])}, process {report['pid']}, for {uptime}")
     else:
-        head = screen.paint(screen.mark("○", "o") + " down", "red", "bold")
-        screen.print(f"{head}  {clean.line(report['message'])}")
+        head = style.paint(style.mark("○", "o") + " down", "red", "bold")
+        screen.print(f"{head}  {harmless.line(report['message'])}")
     rows = [("car dir", report["car_dir"]), ("socket", report["socket"]), *_counters(report)]
     if report["spool_files"]:
-        waiting = f"{report['spool_files']} files, {humane.size(report['spool_bytes'])}, wait for "
+        waiting = f"{report['spool_files']} files, {units.size(report['spool_bytes'])}, wait for "
         rows.append(("spool", waiting + ("their clients" if report["up"] else "the next daemon")))
     for name, value in rows:
-        screen.print(f"  {screen.paint(f'{name:<12}', 'dim')}{clean.line(value)}")
+        screen.print(f"  {style.paint(f'{name:<12}', 'dim')}{harmless.line(value)}")
     for text in _advice(report):
-        screen.print(f"  {screen.paint(text, 'yellow')}")
+        screen.print(f"  {style.paint(text, 'yellow')}")
 
 
 def _counters(report: dict[str, Any]) -> list[tuple[str, str]]:
     if not report["up"]:
         return []
-    n = {key: humane.count(value) for key, value in report.items() if isinstance(value, int)}
-    sizes = {key: humane.size(value) for key, value in report.items() if isinstance(value, int)}
+    n = {key: units.count(value) for key, value in report.items() if isinstance(value, int)}
+    sizes = {key: units.size(value) for key, value in report.items() if isinstance(value, int)}
     texts = (
         ("open runs", "{open_runs}"),
         ("connections", "{connections} now, {accepted} in all, {refused} refused"),

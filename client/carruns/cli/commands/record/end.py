@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from carruns.cli.detached_runs import EXAMPLE, find, run_option
 from carruns.cli.screen import print_json
-from carruns.cli.scripting import EXAMPLE, find, run_option
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol.records import OUTCOME_STATUSES
 

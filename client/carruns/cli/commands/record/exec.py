@@ -1,4 +1,4 @@
-"""``carruns exec``: a command as a run.  Options and endings; running it is ``child``, its output ``capture``."""
+"""``carruns exec``: a command as a run.  Options and endings; ``child_process`` runs it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carruns.cli import exits
-from carruns.cli.params import AgentId, Size
+from carruns.cli.option_types import AgentId, Size
 from carruns.cli.screen import warn
-from carruns.cli.settings import Command, Settings, examples, pass_settings
-from carruns.render import clean
+from carruns.cli.settings import RUN_VARIABLE, Command, Settings, examples, pass_settings
+from carruns.render import harmless
 
 if TYPE_CHECKING:
     from carruns import Client, Run
-    from carruns.cli.child import Ending
-
-RUN_VARIABLE = "CARRUNS_RUN_ID"
+    from carruns.cli.child_process import Ending
 
 
 @click.command(
@@ -55,7 +53,7 @@ def exec_command(
     `cli_outcome`.  Returns the command's own exit code, 128+N if signal N ended it, 127 if it was not found,
     126 if it could not be started.  Without a daemon the record goes to the spool; the command runs in any case.
     """
-    from carruns.cli.child import Child
+    from carruns.cli.child_process import Child
 
     client = settings.client()
     run = _begin(client, agent, intent or shlex.join(command))
@@ -98,7 +96,7 @@ def _environment(settings: Settings, run_id: str) -> dict[str, str]:
 def _record_end(run: Run, ending: Ending) -> None:
     turn: dict[str, Any] = {"tool": "exec", "cli_outcome": ending.outcome(), "duration_ms": ending.duration_ms}
     if ending.problem:
-        warn(clean.line(ending.problem))
+        warn(harmless.line(ending.problem))
         turn["error"] = ending.problem
     run.turn(**turn)
     metrics = {"actions_succeeded": int(ending.code == 0), "actions_failed": int(ending.code != 0), "tool_calls": 1}

@@ -10,11 +10,11 @@ import click
 import msgspec
 
 from carruns.cli import exits
-from carruns.cli.params import AgentId
+from carruns.cli.option_types import AgentId
 from carruns.cli.screen import print_json, warn
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol.records import OUTCOME_STATUSES
-from carruns.render import clean
+from carruns.render import harmless
 from carruns.results import Delivery
 
 _OWN = ("record", "index", "recorded_at", "writer", "seq")  # the daemon's
@@ -86,7 +86,7 @@ def record(
 
 def _said(delivery: Delivery, bad: int) -> int:
     if delivery.dropped:
-        warn(f"{delivery.dropped} turns could not be recorded: {clean.line(delivery.reason)}")
+        warn(f"{delivery.dropped} turns could not be recorded: {harmless.line(delivery.reason)}")
     elif delivery.spooled:
         warn("no daemon took the run: it is in the spool, and the next one records it")
     return exits.FAILURE if bad or delivery.dropped else 0

@@ -6,11 +6,10 @@ import os
 
 import click
 
-from carruns.cli.commands.record.exec import RUN_VARIABLE
-from carruns.cli.params import AgentId
+from carruns.cli.detached_runs import EXAMPLE, decoded
+from carruns.cli.option_types import AgentId
 from carruns.cli.screen import print_json
-from carruns.cli.scripting import EXAMPLE, decoded
-from carruns.cli.settings import Command, Settings, examples, pass_settings
+from carruns.cli.settings import RUN_VARIABLE, Command, Settings, examples, pass_settings
 
 
 @click.command(cls=Command, epilog=examples(EXAMPLE))

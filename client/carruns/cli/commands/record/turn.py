@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from carruns.cli import exits
+from carruns.cli.detached_runs import EXAMPLE, decoded, find, run_option, text_of
 from carruns.cli.screen import print_json
-from carruns.cli.scripting import EXAMPLE, decoded, find, run_option, text_of
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol.records import Record
 

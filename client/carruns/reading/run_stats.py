@@ -1,0 +1,170 @@
+"""Counting over all run files in one pass: runs by agent, turns by tool, as ``carruns stats`` shows.
+
+``median_ms`` and ``p95_ms`` are over runs for an agent (how long they took), over turns for a tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from carruns.protocol.records import Record
+from carruns.reading import run_files
+from carruns.reading.endings import end_that_counts
+from carruns.reading.instants import instant, within
+from carrunsd.store import history, reader
+
+_GOOD = ("success", "done")
+
+
+class _Line(Struct, gc=False):
+    record: str = ""
+    agent_id: Any = None
+    started_at: Any = None
+    ended_at: Any = None
+    termination: Any = None
+    tool: Any = None
+    duration_ms: Any = None
+    usage: Any = None
+    error: Any = None
+    policy_rejected: Any = None
+    cli_outcome: Any = None
+
+
+_lines = msgspec.json.Decoder(_Line)
+
+
+class _Group:
+    def __init__(self) -> None:
+        self.runs = self.open = self.good = self.ended = self.turns = self.failed = self.tokens = 0
+        self.took: list[float] = []
+
+
+class RunStats:
+    """Counts; :meth:`read` once, then take the rows."""
+
+    def __init__(self) -> None:
+        self._agents: dict[str, _Group] = {}
+        self._tools: dict[str | None, _Group] = {}
+
+    def read(self, root: Path, agent: str | None, since: int | None, until: int | None) -> None:
+        """Count the runs under ``root`` (of one agent, begun between two instants)."""
+        for file in run_files.run_files(root, agent):
+            try:
+                lines = list(_parsed(file))
+            except OSError:
+                continue  # gone meanwhile, or not ours to read
+            start = next((line for line in lines if line.record == "started"), None)
+            if start is None or agent not in (None, start.agent_id):
+                continue
+            began = instant(start.started_at) or 0
+            if within(began, since, until):
+                self._run(self._agents.setdefault(str(start.agent_id), _Group()), began, lines)
+
+    def _run(self, group: _Group, began: int, lines: list[_Line]) -> None:
+        group.runs += 1
+        self._end(group, began, lines)
+        for line in lines:
+            if line.record == "turn":
+                self._turn(group, line)
+
+    @staticmethod
+    def _end(group: _Group, began: int, lines: list[_Line]) -> None:
+        end = end_that_counts([_for_the_end(line) for line in lines])
+        if end is None:
+            group.open += 1
+            return
+        group.ended += 1
+        group.good += history.outcome_status(end["termination"]) in _GOOD
+        ended = instant(end["ended_at"])
+        if ended is not None and began:
+            group.took.append(max(0, ended - began) / 1e6)
+
+    def _turn(self, group: _Group, line: _Line) -> None:
+        tool = self._tools.setdefault(line.tool if isinstance(line.tool, str) else None, _Group())
+        failed, tokens = _failed(line), _tokens(line.usage)
+        for one in (group, tool):
+            one.turns += 1
+            one.failed += failed
+            one.tokens += tokens
+        if isinstance(line.duration_ms, int | float):
+            tool.took.append(line.duration_ms)
+
+    def agent_rows(self) -> list[dict[str, Any]]:
+        """Return one row an agent, the one with most runs first."""
+        rows = [
+            {
+                "agent_id": name, "runs": group.runs, "in_progress": group.open, "succeeded": group.good,
+                "success_rate": group.good / group.ended if group.ended else None, **_common(group),
+            }
+            for name, group in self._agents.items()
+        ]  # fmt: skip
+        return sorted(rows, key=lambda row: -row["runs"])
+
+    def tool_rows(self) -> list[dict[str, Any]]:
+        """Return one row a tool, the most used first; ``tool`` is ``None`` for turns without one."""
+        rows: list[dict[str, Any]] = [{"tool": name, **_common(group)} for name, group in self._tools.items()]
+        return sorted(rows, key=lambda row: -int(row["turns"]))
+
+
+def _common(group: _Group) -> dict[str, Any]:
+    took = sorted(group.took)
+    return {
+        "turns": group.turns, "median_ms": percentile(took, 50), "p95_ms": percentile(took, 95),
+        "failed_turns": group.failed, "tokens": group.tokens,
+    }  # fmt: skip
+
+
+def percentile(ordered: list[float], share: int) -> float | None:
+    """Return the value that ``share`` percent of the ordered values do not exceed (nearest rank)."""
+    return ordered[max(0, -(-len(ordered) * share // 100) - 1)] if ordered else None
+
+
+def _failed(line: _Line) -> bool:
+    if line.error is not None or line.policy_rejected is not None:
+        return True
+    outcome = line.cli_outcome
+    return isinstance(outcome, dict) and (outcome.get("exit_code") not in (0, None) or bool(outcome.get("signal")))
+
+
+def _tokens(usage: Any) -> int:
+    """Return what ``usage`` sums to: its total if it says one, else what goes in and out."""
+    if not isinstance(usage, dict):
+        return 0
+    counts = {key: value for key, value in usage.items() if isinstance(value, int) and not isinstance(value, bool)}
+    if "total_tokens" in counts:
+        return counts["total_tokens"]
+    return sum(
+        counts.get(key, 0) for key in ("input_tokens", "output_tokens", "prompt_tokens", "completion_tokens")
+    )
+
+
+_TURN = Record(record="turn")
+
+
+def _for_the_end(line: _Line) -> Record:
+    """A line as far as it bears on how the run ended."""
+    if line.record == "turn":
+        return _TURN
+    return Record(record=line.record, termination=line.termination, ended_at=line.ended_at)
+
+
+def _parsed(file: run_files.RunFile) -> Iterator[_Line]:
+    with run_files.opened(file) as fd:
+        for _, block in reader.read_blocks(fd):
+            try:
+                yield from _lines.decode_lines(block)
+            except reader.BAD_LINE:
+                yield from _one_by_one(block)
+
+
+def _one_by_one(block: bytes) -> Iterator[_Line]:
+    for line in block.split(b"\n"):
+        try:
+            yield _lines.decode(line)
+        except reader.BAD_LINE:
+            continue

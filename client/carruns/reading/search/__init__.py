@@ -1,0 +1,1 @@
+"""Searching all run files for a regular expression, fast."""

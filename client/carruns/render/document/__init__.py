@@ -1,0 +1,1 @@
+"""A run as a document that stands for itself: Markdown, HTML.  Pure."""

@@ -1,0 +1,98 @@
+"""One line for each record as it happens, for ``tail`` and ``demo``.  Pure: ``cli/event_printer.py`` prints.
+
+Everything in it is made harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from carruns.render import cells, harmless, units
+from carruns.render.style import Style
+from carruns.render.value_lines import compact
+from carruns.render.whole_run import outcome_of
+
+_COLORS = ("cyan", "magenta", "yellow", "blue", "green")
+_NAME_CELLS = 12
+Styled = tuple[str, tuple[str, ...]]
+
+
+class EventLines:
+    """Draws records of many agents, each agent in a colour of its own, in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._colors: dict[str, str] = {}
+
+    def lines(self, agent: str, record: Mapping[str, Any], style: Style, now_ns: int) -> list[str]:
+        """Return the lines for a record of an agent; ``now_ns`` stands for a time that it does not say."""
+        color = self._colors.setdefault(agent, _COLORS[len(self._colors) % len(_COLORS)])
+        name = cells.pad(cells.fit(harmless.line(agent), _NAME_CELLS), _NAME_CELLS)
+        clock = _clock(record, now_ns)
+        head = f"{style.paint(clock, 'dim')} {style.paint(name, color)} "
+        room = None if style.width is None else max(16, style.width - len(clock) - _NAME_CELLS - 2)
+        return [
+            head + style.paint(text if room is None else cells.fit(text, room), *styles)
+            for text, styles in _texts(record, style)
+        ]
+
+
+def _texts(record: Mapping[str, Any], style: Style) -> list[Styled]:
+    kind = record.get("record")
+    if kind == "started":
+        return [(f"{style.mark('▶', '>')} {harmless.line(record.get('intent', ''))}", ("bold",))]
+    if kind == "ended":
+        return [_end(record, style.mark("■", "#"))]
+    if kind == "turn":
+        return _turn(record)
+    return [(harmless.line(compact(dict(record))), ("dim",))]
+
+
+def _end(record: Mapping[str, Any], mark: str) -> Styled:
+    outcome = outcome_of(record)
+    if not outcome:
+        reason = record.get("reason") or "no outcome"
+        return f"{mark} incomplete: {harmless.line(reason)}", ("yellow", "bold")
+    status = harmless.line(outcome.get("status", "?"))
+    summary = harmless.line(outcome.get("summary") or "")
+    text = f"{mark} {status}" + (f": {summary}" if summary else "")
+    return text, ("green" if status in ("success", "done") else "red", "bold")
+
+
+def _turn(turn: Mapping[str, Any]) -> list[Styled]:
+    output = turn.get("output")
+    if isinstance(output, dict) and "stream" in output and isinstance(output.get("text"), str):
+        rows = harmless.lines(output["text"].rstrip("\n"))
+        style = ("red",) if output["stream"] == "stderr" else ()
+        return [(f"  {row}", style) for row in rows]
+    tool = harmless.line(turn.get("tool") or turn.get("model") or "turn")
+    took = turn.get("duration_ms")
+    parts = [f"#{harmless.line(turn.get('index', '?'))} {tool}"]
+    parts += [units.duration(took / 1000)] if isinstance(took, int | float) else []
+    for key, label in (("policy_rejected", "REJECTED "), ("error", "ERROR ")):
+        if turn.get(key) is not None:
+            return [(" ".join([*parts, label + _brief(turn[key])]), ("red", "bold"))]
+    shown = (turn.get(key) for key in ("prompt", "parameters", "output", "cli_outcome"))
+    parts += [_brief(value) for value in shown if value is not None]
+    return [("  ".join(parts), ())]
+
+
+def _brief(value: Any) -> str:
+    """One short line of a value; a large one is not gone through for it."""
+    if isinstance(value, str):
+        return harmless.line(value[:400])
+    if isinstance(value, dict):
+        return (
+            "{" + ", ".join(f"{harmless.line(key)}: {_brief(item)}" for key, item in list(value.items())[:8]) + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(_brief(item) for item in value[:8]) + "]"
+    return compact(value)
+
+
+def _clock(record: Mapping[str, Any], now_ns: int) -> str:
+    """The local time of day of a record, to the millisecond."""
+    text = record.get("recorded_at") or record.get("ended_at") or record.get("started_at")
+    at = units.instant(text) or now_ns
+    return f"{datetime.fromtimestamp(at / units.SECOND):%H:%M:%S.%f}"[:-3]  # noqa: DTZ006  # local, on purpose

@@ -1,0 +1,46 @@
+"""What tables say of a run: its id as short as is clear, its status in its colour, how long it took.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from carruns.protocol.records import Record
+from carruns.render import harmless, units
+from carruns.render.table import Cell
+
+#: So many characters are more than any id has: nothing is cut.
+WHOLE_ID = 1 << 20
+_SHORTEST_ID = 8
+_STYLES = {
+    "in_progress": "cyan", "incomplete": "yellow", "success": "green", "partial_success": "yellow", "done": "green",
+    "give_up": "yellow", "timeout": "red", "failure": "red",
+}  # fmt: skip
+_SHORT = {"in_progress": "open", "partial_success": "partial"}
+
+
+def status_cell(run: Record) -> Cell:
+    """Return how a run stands, or how it ended, in its colour.  ``run`` is a summary."""
+    word = run.get("outcome_status") or run.status
+    return Cell(harmless.line(_SHORT.get(word, word)), (_STYLES.get(word, ""),))
+
+
+def duration_of(run: Record, now_ns: int) -> float | None:
+    """Return how many seconds a run took, or has taken so far; ``None`` where its times cannot be read."""
+    began, ended = units.instant(run.get("started_at")), units.instant(run.get("ended_at"))
+    if ended is None and run.status == "in_progress":
+        ended = now_ns
+    return None if began is None or ended is None else max(0, ended - began) / units.SECOND
+
+
+def id_length(ids: Sequence[str], width: int | None) -> int:
+    """Return how many characters tell these ids apart (at least 8); in a pipe (no ``width``) ids are whole."""
+    if width is None:
+        return WHOLE_ID
+    longest = _SHORTEST_ID
+    for one, other in pairwise(sorted(set(ids))):
+        common = next(
+            (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+        )
+        longest = max(longest, common + 1)
+    return longest

@@ -1,0 +1,55 @@
+"""One run, as ``show`` and as the two documents draw it: they all tell the same end."""
+
+from __future__ import annotations
+
+from carruns.render.document.html import page
+from carruns.render.document.markdown import markdown
+from carruns.render.style import Style
+from carruns.render.trace import TraceView
+from carruns.render.whole_run import WholeRun
+from tests.render.runs import ended, turn, whole
+
+
+def shown(run: WholeRun, style: Style | None = None) -> str:
+    return "\n".join(TraceView(style or Style(), run, 6).render(run.turns))
+
+
+def every_view(run: WholeRun) -> list[str]:
+    return [shown(run), "\n".join(markdown(run)), "\n".join(page(run))]
+
+
+def test_every_view_tells_the_end_it_is_given() -> None:
+    run = whole([turn(0, tool="x")], ended("went well"), ended(status=None, reason="left behind"))
+    for text in every_view(run):
+        assert "went well" in text
+        assert "success" in text
+        assert "left behind" not in text
+
+
+def test_every_view_says_that_a_run_goes_on() -> None:
+    for text in every_view(whole([turn(0)], None)):
+        assert "in progress" in text
+
+
+def test_why_a_run_is_incomplete() -> None:
+    for text in every_view(whole([turn(0)], ended(status=None, reason="disconnected"))):
+        assert "incomplete" in text
+        assert "disconnected" in text
+
+
+def test_the_clock_is_the_one_that_is_given() -> None:
+    assert "(1m ago), took 1m00s so far" in shown(whole([turn(0)], None))
+    assert "(1m ago), took 30.0s" in shown(whole([turn(0)], ended()))
+
+
+def test_the_terminal_is_the_one_that_is_given() -> None:
+    run = whole([turn(0, prompt="x" * 100), turn(1, error="no")], ended())
+    plain = shown(run, Style(text_width=40, unicode=False))
+    assert plain.isascii()
+    assert max(map(len, plain.splitlines()[-12:])) <= 60
+    assert "\x1b[" not in plain
+    assert "\x1b[31;7m ERROR \x1b[0m" in shown(run, Style(color=True))
+
+
+def test_a_long_gap_between_turns_has_a_line() -> None:
+    assert "nothing for 20.0s" in shown(whole([turn(0), turn(20)], ended()))
