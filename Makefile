@@ -14,12 +14,12 @@ test: lint
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python tools/make_sync.py --check
+	$(BIN)/python client/make_sync.py --check
 	$(BIN)/mypy
 
 # The synchronous client is made from the asynchronous one.
 sync: $(VENV)/.installed-dev
-	$(BIN)/python tools/make_sync.py
+	$(BIN)/python client/make_sync.py
 
 setup: $(VENV)/.installed-dev
 

@@ -1,3 +1,5 @@
 """carrunsd: the daemon that owns a car directory's runs, and the store it is built on."""
 
-__version__ = "0.1.0"
+from carruns.protocol.version import __version__
+
+__all__ = ["__version__"]

@@ -25,6 +25,7 @@ class Settings:
     """The ``[carrunsd]`` table.  Seconds, bytes and counts are whole numbers."""
 
     adopt_grace_secs: int = 15
+    cancel_grace_secs: int = 10
     detached_idle_secs: int = 86_400
     disconnect_grace_secs: int = 10
     fsync: str = "everysec"
@@ -39,6 +40,7 @@ class Settings:
 
 _RANGES = {
     "adopt_grace_secs": (0, 86_400 * 365),
+    "cancel_grace_secs": (0, 86_400 * 365),
     "detached_idle_secs": (0, 86_400 * 3650),
     "disconnect_grace_secs": (0, 86_400 * 365),
     "gc_interval_secs": (1, 86_400 * 365),

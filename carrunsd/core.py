@@ -13,6 +13,7 @@ from carrunsd.feed import Feed
 from carrunsd.host import descriptors
 from carrunsd.host.memory import Tidier
 from carrunsd.run import Run
+from carrunsd.runs.cancellations import Cancellations
 from carrunsd.runs.catalog import Catalog
 from carrunsd.runs.endings import Endings
 from carrunsd.runs.offsets import Ahead, Offsets
@@ -61,6 +62,7 @@ class Core:
         self.table = Table(self.tree, self.catalog, self.appender, self.offsets)
         self.summaries = Summaries(self.catalog, self.table)
         self.endings = Endings(self.appender, self.table, lambda: self.settings)
+        self.cancellations = Cancellations(loop, self.appender, self.endings, lambda: self.settings)
         self.owners = Owners(loop, self.tree, self.endings, lambda: self.settings)
 
     def apply(self, config: Config) -> None:

@@ -3,7 +3,7 @@
 Theory of operation.  The writer only leaves the lines it has written in a :class:`Stream`, whoever watches it and
 however many.  A pump hands them on between other work and takes at most a small share of the time for it, so a
 hundred subscribers cost the writer no more than one.  A stream keeps a bounded row of recent lines; a reader that
-has fallen behind its beginning has lost events and sees the gap in the cursor.
+has fallen behind its beginning has lost events and sees the gap in ``line``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from carruns.protocol.framing import occurrences
 from carrunsd.run import Run
 from carrunsd.stats import Stats
+from carrunsd.store import pages
 from carrunsd.store.history import OPEN
 
 KEPT_BYTES = 16 << 20  # of lines in one stream
@@ -40,15 +40,19 @@ class Reader(Protocol):
 
 
 class Chunk:
-    """What one flush wrote to one run: its lines, the cursor behind the first, the run's status behind the last."""
+    """What one flush wrote to one run: its lines, and how the run stood behind the last of them.
 
-    __slots__ = ("_events", "first", "lines", "number", "run", "status")
+    ``count`` is the number of the file's lines then, ``turns`` that of its turns.
+    """
 
-    def __init__(self, number: int, run: Run, lines: bytes, first: int) -> None:
+    __slots__ = ("_events", "count", "lines", "number", "run", "status", "turns")
+
+    def __init__(self, number: int, run: Run, lines: bytes) -> None:
         self.number = number
         self.run = run
         self.lines = lines
-        self.first = first
+        self.count = run.lines
+        self.turns = run.turn_count
         self.status = run.status
         self._events: tuple[bytes, int] | None = None
 
@@ -56,7 +60,7 @@ class Chunk:
         """Return the chunk as notifications, and how many; only the last carries the status."""
         if self._events is None:
             texts = self.lines.split(b"\n")[:-1]
-            self._events = _events(method, self.run, texts, self.first, self.status), len(texts)
+            self._events = _events(method, self, texts), len(texts)
         return self._events
 
 
@@ -73,10 +77,10 @@ class Stream:
         self.readers: OrderedDict[Reader, int] = OrderedDict()
         self.agents: dict[Reader, set[str | None]] = {}
 
-    def add(self, run: Run, lines: bytes, first: int) -> int:
+    def add(self, run: Run, lines: bytes) -> int:
         """Take in lines; return by how many bytes the row grew."""
         before = self.kept
-        self.chunks.append(Chunk(self.end, run, lines, first))
+        self.chunks.append(Chunk(self.end, run, lines))
         self.end += 1
         self.kept += len(lines)
         while self.kept > KEPT_BYTES and len(self.chunks) > 1:
@@ -186,14 +190,13 @@ class Feed:
 
     def publish(self, run: Run, lines: bytes) -> None:
         """Take ``lines``, which are the last ones of the run's file now, for whoever watches."""
-        first = run.lines - occurrences(lines, b"\n") + 1
         if run.watched:
-            self._add(self._runs[run], run, lines, first)
+            self._add(self._runs[run], run, lines)
         if self._all.readers:
-            self._add(self._all, run, lines, first)
+            self._add(self._all, run, lines)
 
-    def _add(self, stream: Stream, run: Run, lines: bytes, first: int) -> None:
-        self._kept += stream.add(run, lines, first)
+    def _add(self, stream: Stream, run: Run, lines: bytes) -> None:
+        self._kept += stream.add(run, lines)
         while self._kept > KEPT_IN_ALL:  # whoever keeps most gives way
             most = max((*self._runs.values(), self._all), key=lambda one: one.kept)
             self._kept -= len(most.chunks[0].lines)
@@ -224,17 +227,17 @@ class Feed:
     def _hand_on(self, stream: Stream, deadline: float) -> bool:
         """Give each reader its next lines; return whether anybody took any."""
         progress = False
-        for reader in list(stream.readers):
-            if not reader.has_room():
+        for one in list(stream.readers):
+            if not one.has_room():
                 continue
-            lines, count, following = stream.next_lines(reader)
+            lines, count, following = stream.next_lines(one)
             if lines:
-                reader.offer(lines)
-            progress |= following != stream.readers[reader]
+                one.offer(lines)
+            progress |= following != stream.readers[one]
             self._stats.events += count
-            self._stats.event_gaps += stream.lost(reader)
-            stream.readers[reader] = following
-            stream.readers.move_to_end(reader)
+            self._stats.event_gaps += stream.lost(one)
+            stream.readers[one] = following
+            stream.readers.move_to_end(one)
             if monotonic() > deadline:
                 break
         self._kept -= stream.trim()
@@ -243,15 +246,22 @@ class Feed:
         return progress
 
 
-def _events(method: bytes, run: Run, texts: list[bytes], first: int, status: Any) -> bytes:
+def _events(method: bytes, chunk: Chunk, texts: list[bytes]) -> bytes:
+    """Return notifications: ``cursor`` is the number of turns just behind the record, ``line`` that of lines."""
+    run = chunk.run
     head = b'{"jsonrpc":"2.0","method":"%b","params":{"run_id":%b,"agent_id":%b,"record":' % (
         method,
         msgspec.json.encode(run.run_id),
         msgspec.json.encode(run.agent_id),
     )
+    are_turns = [pages.is_turn(text) for text in texts]
+    cursor = chunk.turns - sum(are_turns)
+    line = chunk.count - len(texts)
     last = len(texts) - 1
-    return b"".join(
-        b'%b%b,"cursor":%d,"status":"%b"}}\n'
-        % (head, text, first + n, (status if n == last else OPEN).value.encode())
-        for n, text in enumerate(texts)
-    )
+    out = []
+    for n, (text, is_turn) in enumerate(zip(texts, are_turns, strict=True)):
+        cursor += is_turn
+        status = chunk.status if n == last else OPEN
+        tail = b',"cursor":%d,"line":%d,"status":"%b"}}\n' % (cursor, line + n + 1, status.value.encode())
+        out.append(head + text + tail)
+    return b"".join(out)

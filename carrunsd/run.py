@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import msgspec
 from msgspec import UNSET
 
 from carruns.protocol.records import RunStatus
@@ -24,6 +25,8 @@ MAY: frozenset[tuple[RunStatus, str]] = frozenset(
         (OPEN, "resume"),
         (INCOMPLETE, "resume"),
         (INCOMPLETE, "incomplete"),
+        (OPEN, "cancel"),
+        (INCOMPLETE, "cancel"),
     )
 )
 
@@ -38,7 +41,11 @@ _DAEMONS_OWN = frozenset(("record", "index", "recorded_at", "writer", "seq"))
 class Owner(Protocol):
     """A connection, as far as owning runs goes."""
 
+    name: str
     runs: set[Run]
+
+    def tell(self, line: bytes) -> None:
+        """Send a notification."""
 
 
 class Timer(Protocol):
@@ -51,8 +58,9 @@ class Run:
     """One run.  ``path`` is the names of its directory and file, ``lines`` the number of lines in it."""
 
     __slots__ = (
-        "_mark", "agent_id", "detached", "ended_at", "intent", "lines", "next_index", "outcome", "outcome_status",
-        "owners", "path", "run_id", "started_at", "status", "timer", "turn_count", "watched", "writers",
+        "_mark", "agent_id", "cancelling", "detached", "ended_at", "intent", "lines", "next_index", "outcome",
+        "outcome_status", "owned_by", "owners", "path", "run_id", "started_at", "status", "timer", "turn_count",
+        "watched", "writers",
     )  # fmt: skip
 
     def __init__(self, run_id: str, agent_id: str, intent: str, started_at: str, path: tuple[str, str]) -> None:
@@ -71,6 +79,8 @@ class Run:
         self.outcome_status: str | None = None
         self.ended_at: str | None = None
         self.owners: set[Owner] = set()
+        self.owned_by: str | None = None  # the name of the last connection that came to own it
+        self.cancelling = b""  # the notification that asks owners to end it, once somebody wants that
         self.timer: Timer | None = None
         self.watched = False
         self._mark: tuple[Any, ...] | None = None
@@ -95,6 +105,17 @@ class Run:
         self.ended_at = ended_at
         self.lines += 1
 
+    @property
+    def may_be_cancelled(self) -> bool:
+        """Whether the run has no end yet that is final."""
+        return self.can("cancel")
+
+    def cancel(self, ended_at: str) -> None:
+        """Let the run end for good without an outcome.  Its last record follows."""
+        self.move("cancel")
+        self.outcome, self.outcome_status, self.ended_at = None, "cancelled", ended_at
+        self.lines += 1
+
     def history(self) -> History:
         """Return what the run's records have come to, to fold more of them behind."""
         return History(
@@ -109,6 +130,10 @@ class Run:
         self.status = history.status
         self.turn_count, self.next_index = history.turn_count, history.next_index
         self.writers = history.writers
+        if history.cancelling is not None:
+            self.cancelling = cancel_notice(
+                self.run_id, history.cancelling.idempotency_key, history.cancelling.reason
+            )
         if history.ended is not None:
             self.ended_at, self.outcome_status = history.ended_at, history.outcome_status
             self.outcome = history.outcome
@@ -190,6 +215,13 @@ class Run:
                 self.outcome_status, self.ended_at,
             ) = self._mark  # fmt: skip
             self._mark = None
+
+
+def cancel_notice(run_id: str, key: Any, reason: Any) -> bytes:
+    """Return the notification that asks a run's owner to end it."""
+    params = {"run_id": run_id, "idempotency_key": key, "reason": reason}
+    message = {"jsonrpc": "2.0", "method": "runs.cancel_requested", "params": params}
+    return msgspec.json.encode(message) + b"\n"
 
 
 def _numbered(

@@ -139,6 +139,8 @@ class _Nobody:
 class _Sender:
     """Stands where a connection would: owns runs, counts answers."""
 
+    name = "spool"
+    pages = False
     vanished = False
     events = _Nobody()
 
@@ -164,6 +166,9 @@ class _Sender:
         waiting = dispatch.handle(self._core, self, request, self.outbox.ticket(request.id), big=True)
         if waiting is not None:
             await waiting
+
+    def tell(self, line: bytes) -> None:
+        """Its client is gone."""
 
     def sync(self) -> None:
         """Have all of it on the device before its file goes: it was written down longer than a second ago."""

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import anyio.to_thread
 from msgspec import UNSET
 
-from carruns.protocol import errors
+from carruns.protocol import errors, ids
 from carruns.protocol.framing import LineFramer
 from carrunsd.connections.memory_cap import MemoryCap
 from carrunsd.connections.output import PAUSE_BYTES, Output
@@ -29,7 +29,7 @@ from carrunsd.methods import dispatch
 from carrunsd.run import Run
 from carrunsd.wire import cut, decode, requests
 from carrunsd.wire.errors import RequestError
-from carrunsd.wire.replies import Batch, Outbox, Ticket
+from carrunsd.wire.replies import Aside, Batch, Outbox, Ticket
 
 log = logging.getLogger("carrunsd.connections")
 
@@ -62,7 +62,8 @@ class Peer:
 
     __slots__ = (
         "__weakref__", "_appetite", "_busy", "_closed", "_core", "_eof", "_host", "_input_held", "_last_reads",
-        "_left", "_reading", "_sock", "events", "framer", "outbox", "runs",
+        "_left", "_reading", "_sock", "events", "framer", "name", "outbox", "pages",
+        "runs",
     )  # fmt: skip
 
     def __init__(self, core: Core, sock: socket.socket, host: Host) -> None:
@@ -73,6 +74,8 @@ class Peer:
         self.events = output
         self.outbox = output.outbox
         self.framer = LineFramer(core.settings.max_line_bytes)
+        self.name = ids.uuid7()
+        self.pages = False  # whether it has negotiated pagination
         self.runs: set[Run] = set()
         self._reading = False
         self._busy = False
@@ -157,7 +160,7 @@ class Peer:
         if (
             self._eof
             and not self._busy
-            and not self.outbox.waiting
+            and not (self.outbox.waiting or self.outbox.aside)
             and not (self.events.parts and self.events.writable)
         ):
             self.close()
@@ -182,6 +185,10 @@ class Peer:
     def hang_up(self) -> None:
         """Write no more: all connections together leave too much untaken, and this one most."""
         self.events.hang_up()
+
+    def tell(self, line: bytes) -> None:
+        """Send a notification."""
+        self.outbox.send(line)
 
     def drop_line(self) -> None:
         """Refuse the unfinished line: all connections together hold too much."""
@@ -285,7 +292,10 @@ class Peer:
             return None
         if self._last_reads is not None and type(request) in dispatch.QUESTIONS:
             return None  # no answer but the end of the connection, which clients know how to go on from
-        ticket: Ticket | None = None if request.id is UNSET else queue.ticket(request.id)
+        ticket: Ticket | None = None
+        if request.id is not UNSET:
+            late = type(request) is requests.Cancel and queue is self.outbox
+            ticket = Aside(self.outbox, request.id) if late else queue.ticket(request.id)
         return dispatch.handle(self._core, self, request, ticket, big=big)
 
     async def _batch(self, parts: list[Any]) -> None:

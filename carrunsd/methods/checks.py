@@ -17,15 +17,35 @@ from carrunsd.wire.errors import RequestError
 class Client(Protocol):
     """Whoever sends requests, as methods see it: a connection, or a spool file.
 
-    ``events`` takes what it subscribes to; ``vanished`` tells that nobody is there any more to read an answer.
+    ``events`` takes what it subscribes to; ``vanished`` tells that nobody is there any more to read an answer;
+    ``pages`` that it has negotiated pagination.
     """
 
+    name: str
+    pages: bool
     runs: set[Run]
+
+    def tell(self, line: bytes) -> None:
+        """Send a notification."""
 
     @property
     def events(self) -> feed.Reader: ...
     @property
     def vanished(self) -> bool: ...
+
+
+MAX_PAGE = 500
+
+
+def page_of(peer: Client, method: str, cursor: int | None, limit: int | None) -> tuple[int, int | None]:
+    """Return where to begin and how many to answer with at most, ``None`` for no bound but our own.
+
+    A connection that has negotiated pagination must say both (CAR's ``runs.pagination.v1``).
+    """
+    if peer.pages and (cursor is None or limit is None or limit > MAX_PAGE):
+        message = f"{method}: with pagination negotiated, cursor (from 0) and limit (1 to {MAX_PAGE}) are required"
+        raise RequestError(errors.INVALID_PARAMS, message)
+    return cursor or 0, limit
 
 
 def known(run: Run | None, run_id: str) -> Run:

@@ -10,7 +10,7 @@ from typing import Any
 
 from carruns.protocol import errors
 from carrunsd.core import Core
-from carrunsd.methods import append, end, keep, record, server, start, subscribe, trace
+from carrunsd.methods import append, cancel, end, keep, record, server, start, subscribe, trace
 from carrunsd.methods.checks import Client
 from carrunsd.methods.list import agents, list_runs
 from carrunsd.run import Run
@@ -51,6 +51,7 @@ _ON_RUN: dict[type, Callable[..., Any]] = {
     requests.Flush: record.flush,
     requests.Complete: end.complete,
     requests.Abandon: end.abandon,
+    requests.Cancel: cancel.cancel,
     requests.Resume: end.resume,
     requests.Append: append.append,
     requests.AgentForRun: trace.agent_for_run,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from carruns.protocol.records import OUTCOME_STATUSES
 from carrunsd.core import Core
 from carrunsd.methods.checks import Client, fetchable, known
 from carrunsd.run import Run
+from carrunsd.store import layout, scan
 from carrunsd.store.history import COMPLETED, INCOMPLETE, OPEN
 from carrunsd.wire import requests
 from carrunsd.wire.errors import RequestError
@@ -36,14 +38,31 @@ def complete(
     if run.status is INCOMPLETE:
         message = f"run {run.run_id!r} is incomplete; runs.resume reopens it"
         raise RequestError(errors.RUN_TERMINAL, message, status=str(run.status))
+    ended_at = _ended_at(core, run, params.ended_at)
     run.mark()
-    run.end(core.appender.stamp, outcome)
+    run.end(ended_at, outcome)
     record = {
         "record": "ended", "run_id": run.run_id, "agent_id": run.agent_id,
         "termination": {"kind": "outcome", "status": outcome["status"], "outcome": outcome},
         "ended_at": run.ended_at,
     }  # fmt: skip
     core.endings.ended(run, record, ticket, result)
+
+
+def _ended_at(core: Core, run: Run, given: str | None) -> str:
+    """Return when a run ended: as is said, if that lies between its last record and now, else now."""
+    now = core.appender.stamp
+    if given is None:
+        return now
+    try:
+        at = times.parse(given)
+    except ValueError as error:
+        raise RequestError(errors.INVALID_PARAMS, f"ended_at: {error}") from None
+    core.appender.flush()
+    with contextlib.suppress(OSError), layout.opened(core.tree.root, run.path) as fd:
+        if scan.last_moment(fd) <= at <= times.parse(now):
+            return times.in_utc(given)
+    return now
 
 
 def _outcome(given: dict[str, Any], now: str) -> dict[str, Any]:
@@ -88,7 +107,8 @@ def abandon(
         raise RequestError(errors.RUN_TERMINAL, message, status=str(run.status))
     result = _encode({"run_id": run.run_id, "ok": True})
     if run.status is OPEN:
-        core.endings.stop(run, params.reason or "abandoned", ticket, result)
+        ended_at = None if params.ended_at is None else _ended_at(core, run, params.ended_at)
+        core.endings.stop(run, params.reason or "abandoned", ticket, result, ended_at)
     else:
         core.appender.put(run, (), ticket, result, durable=core.endings.durable)
 
@@ -100,11 +120,12 @@ def resume(core: Core, peer: Client, run: Run | None, params: requests.ResumePar
     if not run.can("resume"):
         message = f"run {run.run_id!r} has ended as {run.outcome_status}; an outcome is final: start another run"
         raise RequestError(errors.RUN_TERMINAL, message, status=str(run.status), turn_count=run.turn_count, **acked)
+    before = run.owned_by
     run.move("resume")
     core.table.reopened(run)
     core.owners.attach(peer, run)
     result = {
         "run_id": run.run_id, "agent_id": run.agent_id, "status": str(run.status),
-        "turn_count": run.turn_count, **acked,
+        "turn_count": run.turn_count, **acked, "client_id": peer.name, "resumed_from_client_id": before,
     }  # fmt: skip
     core.appender.put(run, (), ticket, _encode(result))

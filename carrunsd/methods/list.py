@@ -10,7 +10,7 @@ import msgspec
 from carruns.protocol import errors, times
 from carruns.protocol.records import RunStatus, RunSummary
 from carrunsd.core import Core
-from carrunsd.methods.checks import Client, one_at_a_time
+from carrunsd.methods.checks import Client, one_at_a_time, page_of
 from carrunsd.runs.catalog import Entry
 from carrunsd.store import layout
 from carrunsd.store.history import OPEN
@@ -27,13 +27,16 @@ async def list_runs(core: Core, peer: Client, params: requests.ListParams | None
     """``runs.list``: summaries, newest first."""
     asked = params or requests.ListParams()
     keep = _filter(asked)
+    begin, limit = page_of(peer, "runs.list", asked.cursor, asked.limit)
     core.appender.flush()
     agent_dir = None if asked.agent_id is None else layout.sanitize(asked.agent_id)
     core.catalog.refresh(agent_dir)
     found = await core.summaries.of(core.catalog.entries(agent_dir))
     runs = sorted((run for _, run in found if keep(run)), key=started_ns, reverse=True)
     agent = {} if asked.agent_id is None else {"agent_id": asked.agent_id}
-    answer(ticket, {**agent, "runs": runs[: asked.limit]})
+    page = runs[begin:] if limit is None else runs[begin : begin + limit]
+    more = {"next_cursor": begin + len(page)} if begin + len(page) < len(runs) and (peer.pages or begin) else {}
+    answer(ticket, {**agent, "runs": page, **more})
 
 
 def _filter(asked: requests.ListParams) -> Callable[[RunSummary], bool]:

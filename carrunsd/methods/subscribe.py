@@ -9,7 +9,7 @@ import msgspec
 from carruns.protocol import errors
 from carruns.protocol.records import RunStatus
 from carrunsd.core import Core
-from carrunsd.methods.checks import Client, known, one_at_a_time
+from carrunsd.methods.checks import Client, known, one_at_a_time, page_of
 from carrunsd.methods.trace import inline_or_thread, open_entry
 from carrunsd.run import Run
 from carrunsd.store import pages
@@ -27,7 +27,7 @@ MAX_SNAPSHOT_BYTES = 64 << 20  # of a run file that runs.subscribe answers with 
 
 @one_at_a_time
 async def subscribe(
-    core: Core, peer: Client, run: Run | None, params: requests.RunParams, ticket: Ticket | None
+    core: Core, peer: Client, run: Run | None, params: requests.SubscribeParams, ticket: Ticket | None
 ) -> None:
     """``runs.subscribe``: the turns so far, then ``runs.trace.event``.
 
@@ -35,8 +35,9 @@ async def subscribe(
     that come meanwhile go out behind this answer.  So no turn is missing and none comes twice.
     """
     run = known(run, params.run_id)
+    begin, limit = page_of(peer, "runs.subscribe", params.cursor, params.limit)
     core.appender.flush()
-    cursor, status = run.lines, run.status
+    line, count, status = run.lines, run.turn_count, run.status
     entry = core.catalog.note(run.path)
     fd = open_entry(core, entry)
     if fd is not None and os.fstat(fd).st_size > MAX_SNAPSHOT_BYTES:
@@ -49,18 +50,22 @@ async def subscribe(
         core.feed.subscribe(peer.events, run)
     try:
         size = os.fstat(fd).st_size
-        page, _ = await inline_or_thread(size, _turns, fd, cursor)
+        turns = await inline_or_thread(size, pages.turns, fd, line)
     finally:
         os.close(fd)
     if ticket is not None:
         ticket.done(
-            b'{"run_id":%b,"agent_id":%b,"turns_so_far":[%b],"cursor":%d,"status":"%b"}'
-            % (_encode(run.run_id), _encode(run.agent_id), page.records, cursor, status.value.encode())
+            _snapshot(run, turns, begin, limit),
+            b',"cursor":%d,"line":%d,"status":"%b"}' % (count, line, status.value.encode()),
         )
 
 
-def _turns(fd: int, cursor: int) -> tuple[pages.Page, int]:
-    return pages.read_page(fd, 0, 0, max(cursor, 1), max_bytes=1 << 62, kind="turn")
+def _snapshot(run: Run, turns: list[bytes], begin: int, limit: int | None) -> bytes:
+    shown = turns[begin:] if limit is None else turns[begin : begin + limit]
+    end = begin + len(shown)
+    more = b',"next_cursor":%d' % end if end < len(turns) else b""
+    head = (_encode(run.run_id), _encode(run.agent_id), b",".join(shown), more)
+    return b'{"run_id":%b,"agent_id":%b,"turns_so_far":[%b]%b' % head
 
 
 def unsubscribe(

@@ -11,7 +11,7 @@ import msgspec
 
 from carruns.protocol import errors
 from carrunsd.core import Core
-from carrunsd.methods.checks import Client, one_at_a_time
+from carrunsd.methods.checks import Client, one_at_a_time, page_of
 from carrunsd.run import Run
 from carrunsd.runs import offsets
 from carrunsd.runs.catalog import Entry
@@ -26,16 +26,21 @@ _encode = msgspec.json.encode
 
 @one_at_a_time
 async def get_trace(core: Core, peer: Client, params: requests.GetTraceParams, ticket: Ticket | None) -> None:
-    """``runs.get_trace``: records as they stand in the file, in pages."""
+    """``runs.get_trace``: records as they stand in the file, in pages.
+
+    ``cursor`` is the index of the first record, as CAR has it, and is echoed; ``line`` is the number of lines up to
+    and with the last one, behind which to go on.
+    """
+    asked, limit = page_of(peer, "runs.get_trace", params.cursor, params.limit)
     core.appender.flush()
     entry, agent_id = await _trace_entry(core, params.run_id, params.agent_id)
     fd = open_entry(core, entry) if entry is not None else None
     if entry is None or fd is None:
         return answer(ticket, {"run_id": params.run_id, "not_found": True})
     try:
-        cursor, offset = await _position(core, fd, entry, params.cursor or 0)
+        cursor, offset = await _position(core, fd, entry, asked)
         status = os.fstat(fd)
-        page, end = await _page(core, fd, entry, (cursor, offset), params.limit, status)
+        page, end = await _page(core, fd, entry, (cursor, offset), limit, status)
         core.offsets.seen(entry.path, status, offset, page, end)
     finally:
         os.close(fd)
@@ -47,9 +52,9 @@ async def get_trace(core: Core, peer: Client, params: requests.GetTraceParams, t
         ticket.done(
             b'{"run_id":%b,"agent_id":%b,"records":[' % head,
             page.records,
-            b'],"cursor":%d%b,"skipped":%d}' % (page.cursor, more, page.skipped),
+            b'],"cursor":%d,"line":%d%b,"skipped":%d}' % (asked, page.cursor, more, page.skipped),
         )
-    if page.more and params.cursor and params.limit is None:  # someone reads on and on
+    if page.more and asked and limit is None:  # someone reads on and on
         core.loop.call_soon(_read_ahead, core, entry, (page.cursor, end))  # behind the sending of this page
     return None
 

@@ -34,7 +34,10 @@ class Owners:
 
     def attach(self, owner: Owner, run: Run) -> None:
         """The run belongs to this connection too, and is not given up while it lasts."""
+        if run.cancelling and owner not in run.owners:
+            owner.tell(run.cancelling)
         run.owners.add(owner)
+        run.owned_by = owner.name
         owner.runs.add(run)
         if not run.detached:
             run.cancel_timer()
@@ -53,7 +56,9 @@ class Owners:
             self.give_up_after(run, max(1, self._settings().disconnect_grace_secs), "disconnected")
 
     def _leave_alone(self, run: Run) -> None:
-        if run.detached:
+        if run.cancelling:
+            self._endings.cancel(run)
+        elif run.detached:
             self.give_up_after(run, self._settings().detached_idle_secs, "abandoned")
         else:
             self.give_up_after(run, self._settings().disconnect_grace_secs, "disconnected")

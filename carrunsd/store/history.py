@@ -27,10 +27,16 @@ AFTER: dict[tuple[RunStatus, str], RunStatus] = {
     (INCOMPLETE, "incomplete"): INCOMPLETE,
     (INCOMPLETE, "outcome"): COMPLETED,
     (INCOMPLETE, "resume"): OPEN,
+    (OPEN, "cancel"): COMPLETED,
+    (INCOMPLETE, "cancel"): COMPLETED,
     (COMPLETED, "turn"): COMPLETED,
     (COMPLETED, "incomplete"): COMPLETED,
     (COMPLETED, "outcome"): COMPLETED,
 }
+
+
+#: Records that are a turn: ours and the seed's, and a model's turn as CAR writes it.
+TURN_KINDS = ("turn", "model_turn")
 
 
 class History(Struct):
@@ -46,11 +52,12 @@ class History(Struct):
     turn_count: int = 0
     next_index: int = 0
     writers: dict[str, int] = {}
+    cancelling: Union[Line, None] = None
 
     def take(self, line: Line) -> None:
         """Account for one good line."""
         kind = line.record
-        if kind == "turn":
+        if kind in TURN_KINDS:
             self.turn_count += 1
             if self.status is not OPEN:
                 self.status = AFTER[self.status, "turn"]
@@ -65,9 +72,11 @@ class History(Struct):
                 self.started = line
         elif kind == "ended":
             self._end(line)
+        elif kind == "cancellation_requested" and self.cancelling is None:
+            self.cancelling = line
 
     def _end(self, line: Line) -> None:
-        event = "incomplete" if outcome_status(line.termination) is None else "outcome"
+        event = "outcome" if is_final(line.termination, line.final) else "incomplete"
         if self.status is not COMPLETED or event == "outcome":
             self.ended = line
         self.status = AFTER[self.status, event]
@@ -81,7 +90,9 @@ class History(Struct):
     @property
     def outcome_status(self) -> str | None:
         """The status of the outcome, ``None`` where the run has none."""
-        return outcome_status(self.ended.termination) if self.ended and self.status is COMPLETED else None
+        if self.ended is None or self.status is not COMPLETED:
+            return None
+        return outcome_status(self.ended.termination) or "cancelled"  # the only incomplete end that is final
 
     @property
     def outcome(self) -> dict[str, Any] | None:
@@ -89,6 +100,11 @@ class History(Struct):
         termination = self.ended.termination if self.ended and self.status is COMPLETED else None
         outcome = termination.get("outcome") if isinstance(termination, dict) else None
         return outcome if isinstance(outcome, dict) else None
+
+
+def is_final(termination: Any, final: Any = None) -> bool:
+    """Tell whether nothing reopens an end: an outcome, or one that says so, as a cancelled run's does."""
+    return final is True or outcome_status(termination) is not None
 
 
 def usable_start(line: Line) -> bool:

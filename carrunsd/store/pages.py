@@ -10,6 +10,7 @@ import os
 
 from carruns.protocol.framing import occurrences
 from carrunsd.store import reader
+from carrunsd.store.history import TURN_KINDS
 
 BLOCK_BYTES = 256 << 10  # that is read at once: what fits the processor's cache is copied fast
 MAX_PAGE_BYTES = 384 << 10  # a page ends with the block, cut at a line's end, that reaches it: the second
@@ -55,12 +56,10 @@ def read_page(
     clean_to: int = 0,
     *,
     max_bytes: int = MAX_PAGE_BYTES,
-    kind: str = "",
 ) -> tuple[Page, int]:
     """Return the page behind ``cursor`` (at byte ``offset``) and the offset of its end.
 
-    At most ``limit`` lines and about ``max_bytes``; with ``kind`` only records of that kind.  Up to byte
-    ``clean_to`` every line is known to hold a record.
+    At most ``limit`` lines and about ``max_bytes``.  Up to byte ``clean_to`` every line is known to hold a record.
     """
     page = Page()
     page.cursor = cursor
@@ -70,10 +69,10 @@ def read_page(
         block = whole
         if limit is not None:
             block = _first_lines(block, limit - (page.cursor - cursor))
-        if start + len(block) <= clean_to and not kind and block.endswith(b"\n"):
+        if start + len(block) <= clean_to and block.endswith(b"\n"):
             parts.append(block.replace(b"\n", b",")[:-1])
         else:
-            good, skipped, verbatim = good_lines(block, kind)
+            good, skipped, verbatim = good_lines(block)
             page.verbatim = page.verbatim and verbatim
             if not block.endswith(b"\n") and reader.parse_record(block) is None:
                 page.skipped += skipped  # a torn tail is no line: it goes when the next record comes
@@ -100,29 +99,49 @@ def _first_lines(block: bytes, count: int) -> bytes:
     return block[: at + 1]
 
 
-def good_lines(block: bytes, kind: str = "") -> tuple[list[bytes], int, bool]:
-    """Return the lines of ``block`` that hold a record (of ``kind``), how many were skipped as bad, and more.
+def turns(fd: int, lines: int) -> list[bytes]:
+    """Return the turns among the first ``lines`` lines of a run file, each as it stands, of whichever kind."""
+    out: list[bytes] = []
+    for _, whole in reader.read_blocks(fd, size=BLOCK_BYTES):
+        block = _first_lines(whole, lines)
+        lines -= occurrences(block, b"\n") + (not block.endswith(b"\n"))
+        good, _, _ = good_lines(block)
+        out += [text for text in good if is_turn(text)]
+        if lines <= 0 or len(block) < len(whole):
+            break
+    return out
+
+
+_TURN = b'{"record":"turn",'  # as every turn begins that a daemon has numbered
+
+
+def is_turn(text: bytes) -> bool:
+    """Tell whether a line that holds a record holds a turn, of whichever kind."""
+    if text.startswith(_TURN):
+        return True
+    line = reader.parse_line(text)
+    return line is not None and line.record in TURN_KINDS
+
+
+def good_lines(block: bytes) -> tuple[list[bytes], int, bool]:
+    """Return the lines of ``block`` that hold a record, how many were skipped as bad, and more.
 
     The last says whether they are the block's lines, all of them and as they stand.
     """
     lines = block.split(b"\n")
     if block.endswith(b"\n"):
         del lines[-1]
-        records = reader.all_lines(block, lines)
-        if records is not None:
-            if kind:
-                lines = [line for line, its in zip(lines, records, strict=True) if its.record == kind]
-            return lines, 0, not kind
-    return (*_sifted(lines, kind), False)
+        if reader.all_lines(block, lines) is not None:
+            return lines, 0, True
+    return (*_sifted(lines), False)
 
 
-def _sifted(lines: list[bytes], kind: str) -> tuple[list[bytes], int]:
+def _sifted(lines: list[bytes]) -> tuple[list[bytes], int]:
     good = []
     skipped = 0
     for line in lines:
-        record = reader.parse_record(line)
-        if record is None:
+        if reader.parse_record(line) is None:
             skipped += bool(line.strip())
-        elif not kind or record["record"] == kind:
+        else:
             good.append(line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0"))
     return good, skipped

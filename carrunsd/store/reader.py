@@ -33,6 +33,9 @@ class Line(Struct, gc=False):
     started_at: Any = None
     termination: Any = None
     ended_at: Any = None
+    final: Any = None
+    idempotency_key: Any = None
+    reason: Any = None
     detached: Any = None
     agent_name: Any = None
     index: Any = None
@@ -148,13 +151,24 @@ def parse_record(text: bytes) -> Record | None:
 
 def last_line(fd: int, size: int) -> Line | None:
     """Return the last line of a file, ``None`` if it holds no record.  Reads a few KiB, however long the file."""
+    text = _last_text(fd, size)
+    return None if text is None else parse_line(text)
+
+
+def last_record(fd: int, size: int) -> Record | None:
+    """Return the record on the last line of a file, ``None`` if it holds none."""
+    text = _last_text(fd, size)
+    return None if text is None else parse_record(text)
+
+
+def _last_text(fd: int, size: int) -> bytes | None:
     reach = 4096
     while True:
         start = max(0, size - reach)
         tail = os.pread(fd, size - start, start).rstrip(b"\n")
         cut = tail.rfind(b"\n")
         if cut >= 0 or start == 0:
-            return parse_line(tail[cut + 1 :])
+            return tail[cut + 1 :]
         reach *= 8
         if reach > MAX_LINE_BYTES:
             return None

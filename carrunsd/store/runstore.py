@@ -226,7 +226,9 @@ def check_owner(fd: int, agent_id: str, run_id: str) -> None:
         )
 
 
-def incomplete(agent_id: str, run_id: str, reason: str, ended_at: str | None = None) -> RunEnded:
+def incomplete(
+    agent_id: str, run_id: str, reason: str, ended_at: str | None = None, *, final: bool = False
+) -> RunEnded:
     """Return the ``ended`` record of a run that stopped without an outcome, as of now."""
     return RunEnded(
         run_id=run_id,
@@ -234,6 +236,7 @@ def incomplete(agent_id: str, run_id: str, reason: str, ended_at: str | None = N
         termination={"kind": "incomplete"},
         ended_at=ended_at or times.render(time.time_ns()),
         reason=reason,
+        final=final,
     )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from typing import Any
 
+from carruns.protocol import times
 from carruns.protocol.framing import occurrences
 from carruns.protocol.records import RunSummary
+from carrunsd.store import reader
 from carrunsd.store.history import History, usable_start
 from carrunsd.store.reader import Line, all_lines, last_line, parse_line, read_blocks
 
@@ -117,3 +121,16 @@ def glance(fd: int) -> RunSummary | None:
     ends.take(last)
     ends.turn_count = -1
     return ends.summary()
+
+
+def last_moment(fd: int) -> int:
+    """Return when a file's last record happened, in nanoseconds since the epoch; 0 where it does not say.
+
+    A turn says when it began, if that was before it was recorded.
+    """
+    record: dict[str, Any] = reader.last_record(fd, os.fstat(fd).st_size) or {}
+    named = (record.get(name) for name in ("ended_at", "requested_at", "started_at", "recorded_at"))
+    for moment in (value for value in named if isinstance(value, str)):
+        with contextlib.suppress(ValueError):
+            return times.parse(moment)
+    return 0

@@ -33,7 +33,10 @@ async def adopt(core: Core, entries: list[Entry], *, found_at_start: bool) -> in
                 idle = core.settings.detached_idle_secs - core.owners.idle_seconds(run)
                 core.owners.give_up_after(run, max(0.0, idle), "abandoned")
             continue
-        core.endings.stop(run, "daemon_restart")
+        if run.cancelling:
+            core.endings.cancel(run)
+        else:
+            core.endings.stop(run, "daemon_restart")
         adopted += 1
     if adopted:
         when = "found at start-up" if found_at_start else "asked to"

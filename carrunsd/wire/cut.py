@@ -10,7 +10,10 @@ from typing import Any
 
 import msgspec
 
+from carruns.protocol.cut import cut, marker
 from carruns.protocol.records import Turn
+
+__all__ = ["cut", "cut_strings", "fit_turn", "lines_within"]
 
 _REPLACEABLE = ("output", "parameters", "prompt")
 
@@ -30,10 +33,10 @@ def fit_turn(turn: Any, max_string: int, max_turn: int) -> tuple[Any, bool] | No
     while size > max_turn:
         sizes = {key: len(msgspec.json.encode(value.get(key))) for key in _REPLACEABLE}
         largest = max(sizes, key=lambda key: sizes[key])
-        marker = f"[truncated: {sizes[largest]} bytes missing]"
-        if sizes[largest] <= len(marker) + 2:
+        instead = marker(sizes[largest])
+        if sizes[largest] <= len(instead) + 2:
             return None
-        value[largest] = marker
+        value[largest] = instead
         was_cut = True
         size = len(msgspec.json.encode(value))
     return (_as_turn(turn, value), True) if was_cut else (turn, False)
@@ -55,18 +58,6 @@ def cut_strings(value: Any, limit: int) -> tuple[Any, bool]:
         parts = [cut_strings(item, limit) for item in value]
         return [item for item, _ in parts], any(was for _, was in parts)
     return value, False
-
-
-def cut(text: str, limit: int) -> str:
-    """Return ``text`` within ``limit`` bytes of UTF-8, its missing bytes stated at the end."""
-    if len(text) * 4 <= limit:
-        return text
-    raw = text.encode()
-    if len(raw) <= limit:
-        return text
-    room = max(0, limit - 48)
-    kept = raw[:room].decode(errors="ignore")
-    return f"{kept}... [truncated: {len(raw) - len(kept.encode())} bytes missing]"
 
 
 def lines_within(block: bytes, limit: int) -> bool:

@@ -20,7 +20,7 @@ class Ticket:
 
     __slots__ = ("_queue", "request_id", "text")
 
-    def __init__(self, queue: Outbox | Batch, request_id: Any) -> None:
+    def __init__(self, queue: Outbox | Batch | Aside, request_id: Any) -> None:
         self._queue = queue
         self.request_id = request_id
         self.text: bytes | None = None
@@ -80,15 +80,32 @@ class Batch(Ticket):
             self._queue.settled()
 
 
-class Outbox:
-    """A connection's answers and events, in order."""
+class Aside(Ticket):
+    """The place of an answer that may come late, beside the row: nothing waits behind it."""
 
-    __slots__ = ("_waiting", "_write", "held_bytes")
+    __slots__ = ("_outbox",)
+
+    def __init__(self, outbox: Outbox, request_id: Any) -> None:
+        super().__init__(self, request_id)
+        self._outbox = outbox
+        outbox.aside += 1
+
+    def settled(self) -> None:
+        """Send it, behind what waits by now."""
+        self._outbox.aside -= 1
+        self._outbox.send(self.text or b"")
+
+
+class Outbox:
+    """A connection's answers and events, in order; ``aside`` counts answers that will come beside the row."""
+
+    __slots__ = ("_waiting", "_write", "aside", "held_bytes")
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
         self._waiting: deque[Ticket | bytes] = deque()
         self.held_bytes = 0
+        self.aside = 0
 
     def ticket(self, request_id: Any) -> Ticket:
         """Take the next place for an answer."""

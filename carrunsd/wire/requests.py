@@ -31,7 +31,8 @@ class Request(Struct, tag_field="method", gc=False):
 class HandshakeParams(Struct):
     client_version: Any = None
     protocol_version: Any = None
-    required_capabilities: Union[list[str], None] = None
+    required_capabilities: Union[list[_Name], None] = None
+    optional_capabilities: Union[list[_Name], None] = None
 
 
 class StartParams(Struct):
@@ -129,11 +130,21 @@ class FlushParams(Struct):
 class CompleteParams(Struct):
     run_id: str
     outcome: dict[str, Any]
+    ended_at: _Text = None
 
 
 class AbandonParams(Struct):
     run_id: str
     reason: _Text = None
+    ended_at: _Text = None
+
+
+class CancelParams(Struct, forbid_unknown_fields=True):
+    """All required, none besides, as CAR has it.  Lengths are looked at where it is carried out."""
+
+    run_id: str
+    idempotency_key: _Name
+    reason: str
 
 
 class ResumeParams(Struct):
@@ -152,6 +163,7 @@ class ListParams(Struct):
     status: _Text = None
     since: _Text = None
     until: _Text = None
+    cursor: Union[_Seq, None] = None
     limit: Union[_Limit, None] = None
 
 
@@ -164,6 +176,12 @@ class GetTraceParams(Struct):
 
 class RunParams(Struct):
     run_id: str
+
+
+class SubscribeParams(Struct):
+    run_id: str
+    cursor: Union[_Seq, None] = None
+    limit: Union[_Limit, None] = None
 
 
 class RemoveParams(Struct):
@@ -248,7 +266,11 @@ class AgentForRun(Request, tag="runs.agent_for_run", kw_only=True):
 
 
 class Subscribe(Request, tag="runs.subscribe", kw_only=True):
-    params: RunParams
+    params: SubscribeParams
+
+
+class Cancel(Request, tag="runs.cancel", kw_only=True):
+    params: CancelParams
 
 
 class Unsubscribe(Request, tag="runs.unsubscribe", kw_only=True):
@@ -280,7 +302,7 @@ class AdoptOrphans(Request, tag="runs.adopt_orphans"):
 
 
 KINDS: tuple[type[Request], ...] = (
-    RecordTurns, Flush, Handshake, Ping, Stats, Start, RecordModelTurn, Complete, Abandon, Resume, Append,
+    RecordTurns, Flush, Handshake, Ping, Stats, Start, RecordModelTurn, Complete, Abandon, Cancel, Resume, Append,
     List, Agents, GetTrace, AgentForRun, Subscribe, Unsubscribe, Watch, Unwatch, Gc, AdoptOrphans,
     Remove, Restore,
 )  # fmt: skip

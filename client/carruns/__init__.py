@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .results import Delivery, Event, Trace
     from .sync import Client, Run
 
-__version__ = "0.1.0"
+    __version__: str
 
 _HOMES = {
     "aio": ("AsyncClient", "AsyncRun"),
@@ -54,6 +54,7 @@ _HOMES = {
         "VersionMismatch",
     ),
     "protocol.records": ("Record", "RunStatus"),
+    "protocol.version": ("__version__",),
     "results": ("Delivery", "Event", "Trace"),
     "sync": ("Client", "Run"),
 }

@@ -10,7 +10,8 @@ knows their type. A line that cannot be read never hides the ones around it.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, Union
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, Union
 
 import msgspec
 from msgspec import Raw, Struct
@@ -94,6 +95,29 @@ class Connection:
             return events
         events += map(_event_of, messages)
         return events
+
+
+class HasFileno(Protocol):
+    """What a driver can wait on."""
+
+    def fileno(self) -> int: ...
+
+
+class Transport(Protocol):
+    """The socket that carries a connection (:class:`carruns.link.Link`); nothing on it ever waits."""
+
+    connection: Connection
+    #: What the kernel did not take yet; it goes before anything else.
+    rest: bytes
+    #: The socket's own ``send``, for who knows that there is no rest.
+    send: Callable[[bytes, int], int]
+
+    def push(self, data: bytes) -> None: ...
+    def push_rest(self) -> bool: ...
+    def receive(self) -> bytes | None: ...
+    def close(self, *, wake: bool = True) -> None: ...
+    def watch(self) -> HasFileno: ...
+    def unwatch(self) -> None: ...
 
 
 def _long_answer(block: bytes) -> Answer | None:

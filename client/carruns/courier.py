@@ -4,20 +4,23 @@ Theory of operation.  The courier moves every :class:`~carruns.session.Session` 
 is there) on the engine's link: open it, send what the daemon lacks, ask now and then how far it has come, and
 find out what became of a turn that it did not take.  It never waits and never raises: it does what can be
 done now, and the answers that come later move it on.  What an agent calls, and what happens when nothing can
-be sent, is in ``desk``.
+be sent, is in ``delivery``.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from carruns import calls, encoding
 from carruns.connection import Answer, as_request
 from carruns.engine import Engine, Reply
 from carruns.protocol import errors, messages
-from carruns.session import Phase, Session
+from carruns.session import ForbiddenMoveError, Phase, Session
+
+T = TypeVar("T")
 
 log = logging.getLogger("carruns")
 log.addHandler(logging.NullHandler())
@@ -37,6 +40,8 @@ class Courier:
         self.engine = engine
         self.new_id = new_id
         self.sessions: dict[str, Session] = {}
+        self._steps = 0
+        self._calm_at = 0.0  # until then another reset is not worth a try at once
         engine.on_ready = self._ready
         engine.on_lost = self._lost
 
@@ -46,39 +51,64 @@ class Courier:
             self.advance(session)
 
     def _lost(self) -> None:
-        for session in self.sessions.values():
-            self.down(session)
+        for session in list(self.sessions.values()):
+            session.down()
 
-    @staticmethod
-    def down(session: Session) -> None:
-        session.link = None
-        if session.phase is not Phase.OVER:
-            session.phase = Phase.DOWN
+    # --- the guard ------------------------------------------------------------------------------------------
 
-    def add(self, session: Session) -> None:
-        """Take a session into care."""
-        self.sessions[session.run_id] = session
+    def ask(self, session: Session, method: str, params: bytes, handler: Callable[[Answer], None]) -> Reply:
+        """Ask something for a session; ``handler`` moves it on."""
+        return self.engine.ask(method, params, partial(self._guarded, session, handler))
+
+    def _guarded(self, session: Session, step: Callable[[T], None], argument: T) -> None:
+        """Take a step.  A move that is forbidden is a defect of ours: it costs the connection, never the agent.
+
+        Unless a signal handler has recorded a turn in the middle of the step: it has moved the session on then,
+        and the rest of this step with it.
+        """
+        self._steps = step_number = self._steps + 1
+        try:
+            step(argument)
+        except ForbiddenMoveError as defect:
+            if self._steps != step_number:
+                return
+            log.error("run %s: %s, which is a defect in carruns; connecting anew", session.run_id, defect)
+            self._reset(session, defect)
+
+    def _reset(self, session: Session, defect: ForbiddenMoveError) -> None:
+        """Open all runs anew, from what the daemon says it has; a defect that comes back has to wait."""
+        self.engine.lose(errors.ConnectionLost(f"given up: {defect}"))
+        session.down()
+        now = self.engine.clock()
+        if now < self._calm_at and session.phase is Phase.DOWN:
+            self.hold(session, defect)
+            session.retry_at = now + _LONGEST_HOLD
+        self._calm_at = now + _LONGEST_HOLD
 
     # --- one step of a session ------------------------------------------------------------------------------
 
     def advance(self, session: Session) -> None:
         """Do what can be done now to bring the session to LIVE."""
-        if not self.engine.ready:
-            return
+        if self.engine.ready:
+            self._guarded(session, self._advance, session)
+
+    def _advance(self, session: Session) -> None:
         if session.phase is Phase.HELD and self.engine.clock() >= session.retry_at:
-            session.phase = Phase.DOWN
+            session.down()
         if session.phase is Phase.DOWN:
-            self.open(session)
+            self._open(session)
         elif session.phase is Phase.CATCHING_UP:
             self._catch_up(session)
 
-    def open(self, session: Session) -> None:
-        session.phase = Phase.OPENING
+    def _open(self, session: Session) -> None:
+        """Ask what the daemon has of a run, and make the run first where it may not exist."""
+        session.down()
+        session.move(Phase.OPENING)
         if session.start is not None and not session.started:
             start = calls.encode_params(session.start)
-            self.engine.ask("runs.start", start, lambda answer: self._on_started(session, answer))
+            self.ask(session, "runs.start", start, partial(self._on_started, session))
         resume = calls.encode_params({"run_id": session.run_id, "writer": session.writer})
-        self.engine.ask("runs.resume", resume, lambda answer: self._on_resumed(session, answer))
+        self.ask(session, "runs.resume", resume, partial(self._on_resumed, session))
 
     def _on_started(self, session: Session, answer: Answer) -> None:
         if session.phase is not Phase.OPENING:
@@ -99,7 +129,7 @@ class Courier:
         elif isinstance(error, errors.RunNotFound) and session.start is not None and session.checks < _MOST_CHECKS:
             session.checks += 1
             session.started = False  # the start was lost with the daemon's disk: make the run again
-            self.open(session)
+            self._open(session)
         elif error.retry or session.start is not None or isinstance(error, errors.InternalError):
             session.checks = 0
             self.hold(session, error)
@@ -107,7 +137,7 @@ class Courier:
             self.give_up(session, error.kind, error)
 
     def _resumed(self, session: Session, found: calls.Resumed) -> None:
-        session.hold = 0.0
+        session.held_for = 0.0
         session.agent_id = found.agent_id or session.agent_id
         acked = -1 if found.acked_seq is None else found.acked_seq
         if session.lost_by_daemon(acked):
@@ -116,7 +146,7 @@ class Courier:
         if found.status == "completed" and not session.end_sent:
             self.give_up(session, "completed", errors.RunTerminal("the run has an outcome already"))
             return
-        session.phase = Phase.CATCHING_UP
+        session.move(Phase.CATCHING_UP)
         session.offset = 0
         self._catch_up(session)
 
@@ -136,7 +166,7 @@ class Courier:
             self.engine.push(b"".join(session.unacked))
         if (link := self.engine.link) is None:
             return
-        session.phase, session.link = Phase.LIVE, link
+        session.move(Phase.LIVE, link)
         if session.acked < session.next_seq - 1:
             self.ask_flush(session)
 
@@ -168,13 +198,13 @@ class Courier:
         lost = session.spooled - session.acked
         session.rebase(self.new_id(), session.acked, (), lost)
         self.clear_spool(session)
-        self.down(session)
+        session.down()
         return False
 
     # --- how far the daemon has come ------------------------------------------------------------------------
 
     def ask_flush(self, session: Session, *, durable: bool = False) -> Reply:
-        asked, writer = session.fly(), session.writer
+        asked, writer = session.note_flush(), session.writer
         params: dict[str, Any] = {"run_id": session.run_id, "writer": writer}
         durable = durable or session.spool is not None  # the file goes once its turns are on the device
         if durable:
@@ -184,7 +214,7 @@ class Courier:
             if session.writer == writer and session.phase is Phase.LIVE:
                 self._on_flushed(session, asked, answer, on_device=durable)
 
-        return self.engine.ask("runs.flush", calls.encode_params(params), on_flushed)
+        return self.ask(session, "runs.flush", calls.encode_params(params), on_flushed)
 
     def _on_flushed(self, session: Session, asked: int, answer: Answer, *, on_device: bool) -> None:
         if answer.error is not None:
@@ -212,8 +242,8 @@ class Courier:
 
     def _check_next(self, session: Session) -> None:
         """Send the first turn that is missing once more, this time asking for a verdict."""
-        session.link, session.phase = None, Phase.CHECKING
-        session.flights.clear()
+        session.move(Phase.CHECKING)
+        session.flushes.clear()
         seq, writer = session.acked + 1, session.writer
         line = self._line(session, seq)
         link = self.engine.link
@@ -227,7 +257,7 @@ class Courier:
                 self._on_verdict(session, seq, line, answer)
 
         request_id = link.connection.next_id()
-        self.engine.ask_line(request_id, as_request(line, request_id), on_verdict)
+        self.engine.ask_line(request_id, as_request(line, request_id), partial(self._guarded, session, on_verdict))
 
     def _start_over(self, session: Session) -> None:
         """What we believe and what the daemon believes cannot be brought together: a new writer, a fresh count."""
@@ -237,7 +267,7 @@ class Courier:
         checks = session.checks + 1
         self._rebase(session, session.acked)
         session.checks = checks
-        self.down(session)
+        session.down()
 
     def _line(self, session: Session, seq: int) -> bytes | None:
         """Return the line of a turn that is not acknowledged, from memory or from the spool file."""
@@ -261,7 +291,8 @@ class Courier:
         verdict = calls.recorded(answer.result)
         if verdict.ok:
             self._acked(session, seq)
-            session.phase, session.offset = Phase.CATCHING_UP, 0
+            session.move(Phase.CATCHING_UP)
+            session.offset = 0
             self._catch_up(session)
         elif verdict.dropped == "turn_too_large":
             self._replace(session, seq, line, "turn_too_large")
@@ -270,13 +301,11 @@ class Courier:
         elif verdict.dropped == "out_of_order":
             self._start_over(session)
         else:  # run_terminal, run_not_found: resuming tells which, and reopens or makes it
-            self.down(session)
-            self.open(session)
+            self._open(session)
 
     def _not_taken(self, session: Session, error: errors.RemoteError, seq: int = -1, line: bytes = b"") -> None:
         if isinstance(error, errors.RunNotFound | errors.RunTerminal):
-            self.down(session)
-            self.open(session)
+            self._open(session)
         elif line and error.fault == "caller":
             self._replace(session, seq, line, error.kind)
         else:
@@ -300,19 +329,21 @@ class Courier:
 
     def _replace_spooled(self, session: Session, seq: int, fresh: bytes) -> None:
         lines = [fresh if session.seq_of(line) == seq else line for line in self._spooled_lines(session)]
-        spool = session.spool
+        if session.spool is None:
+            return  # the next check finds no line to send, and starts over
         try:
-            session.spool = spool.replace([session.header(), *lines])
+            session.spool = session.spool.replace([session.header(), *lines])
         except OSError:
             session.unspooled(lines)
             self.clear_spool(session)
 
     def hold(self, session: Session, error: Exception) -> None:
         """The daemon cannot store now: wait longer each time before asking again; the turns go to the spool."""
-        session.link, session.phase, session.refusal = None, Phase.HELD, error
-        session.hold = min(_LONGEST_HOLD, session.hold * 2 or _FIRST_HOLD)
-        session.retry_at = self.engine.clock() + session.hold
-        session.flights.clear()
+        session.move(Phase.HELD)
+        session.refusal = error
+        session.held_for = min(_LONGEST_HOLD, session.held_for * 2 or _FIRST_HOLD)
+        session.retry_at = self.engine.clock() + session.held_for
+        session.flushes.clear()
 
     def give_up(self, session: Session, reason: str, error: Exception) -> None:
         """No turn of this run will be taken any more: count what is left as dropped, and say so once."""
@@ -332,6 +363,8 @@ class Courier:
 
     def close(self, session: Session, reason: str) -> None:
         """The session is over: forget it."""
-        session.link, session.phase, session.over = None, Phase.OVER, reason
+        if session.phase is not Phase.OVER:
+            session.move(Phase.OVER)
+            session.over = reason
         if self.sessions.get(session.run_id) is session:
             del self.sessions[session.run_id]

@@ -1,9 +1,9 @@
 """What an agent calls, and what becomes of a turn when nothing can be sent.
 
 Theory of operation.  A call takes the turn into its session, lets the courier bring the session to LIVE
-within what an outage may still cost, and if that fails *shelves* it: everything that is in memory only goes
+within what an outage may still cost, and if that fails *spools* it: everything that is in memory only goes
 to the run's spool file.  What the disk refuses too stays in memory within the window; what is beyond that is
-dropped and counted, and a gap turn tells the trace.  Shelving does not wait, so it also happens when the call
+dropped and counted, and a gap turn tells the trace.  Spooling does not wait, so it also happens when the call
 is cancelled. Nothing here raises because of the daemon or the disk unless ``strict`` asks for it.
 """
 
@@ -19,21 +19,20 @@ from carruns.courier import Courier, log
 from carruns.engine import Engine, Reply, Steps
 from carruns.protocol import errors
 from carruns.results import Delivery
-from carruns.session import Phase, Session
-from carruns.spool import SpoolFile
+from carruns.session import Phase, Session, Spool
 
 #: What a call may take to go on handing over a spool file where the budget is used up.
 _SLICE = 0.002
 
 
-class Desk:
+class Deliverer:
     """The delivering side of one client; see the module's text."""
 
     def __init__(
         self,
         engine: Engine,
         courier: Courier,
-        new_spool: Callable[[], SpoolFile],
+        new_spool: Callable[[], Spool],
         *,
         strict: bool,
         durable: bool,
@@ -56,7 +55,7 @@ class Desk:
         try:
             placed = yield from self._settle(session, eager=True)
         finally:
-            self._shelve(session)
+            self._spool_unsent(session)
         if session.phase is Phase.OVER and session.refusal is not None:
             raise session.refusal
         if not placed and self._strict:
@@ -77,14 +76,14 @@ class Desk:
 
     def placed(self, session: Session, seq: int) -> Steps[None]:
         """See to it that turn ``seq``, just taken, is in the kernel, or in the spool, or counted as dropped."""
-        if session.link is not None and session.cost >= session.mark:
+        if session.link is not None and session.cost >= session.flush_at:
             self.courier.ask_flush(session)
         placed = False
         try:
             placed = yield from self._settle(session, eager=self._strict)
         finally:
             if not placed and not self._strict:
-                self._shelve(session, newest=True)
+                self._spool_unsent(session, newest=True)
         if not placed and self._strict:
             self._refuse(session, seq)
 
@@ -137,9 +136,9 @@ class Desk:
                 engine.lose(errors.AnswerTimeout("the daemon neither reads nor answers"))
         return placed
 
-    # --- the shelf ------------------------------------------------------------------------------------------
+    # --- the spool ------------------------------------------------------------------------------------------
 
-    def _shelve(self, session: Session, *, newest: bool = False) -> None:
+    def _spool_unsent(self, session: Session, *, newest: bool = False) -> None:
         """Write to the spool what is in memory only.  ``newest``: if that fails, the last turn may be dropped."""
         if session.link is not None or session.phase is Phase.OVER or self._strict:
             return
@@ -153,11 +152,11 @@ class Desk:
             if lines:
                 session.spool.append(b"".join(lines))
         except OSError as error:
-            self._not_shelved(session, error, newest=newest)
+            self._not_spooled(session, error, newest=newest)
         else:
             session.spooled_all()
 
-    def _not_shelved(self, session: Session, error: OSError, *, newest: bool) -> None:
+    def _not_spooled(self, session: Session, error: OSError, *, newest: bool) -> None:
         if session.spool is not None and session.spool.size == 0:
             self.courier.clear_spool(session)
         if not session.warned:
@@ -167,16 +166,16 @@ class Desk:
         if newest and session.window_full and session.unacked and session.next_seq - 1 > session.sent:
             session.drop_last()
 
-    def shelve_all(self) -> None:
+    def spool_all(self) -> None:
         """Write to the spool whatever no socket has: without waiting, for a client that is let go of."""
         for session in list(self.courier.sessions.values()):
             link = session.link
             if link is not None and link.rest:
                 self.engine.lose(errors.ConnectionLost("closed"))
             if session.end_line:
-                self._shelve_end(session)
+                self._spool_end(session)
             else:
-                self._shelve(session)
+                self._spool_unsent(session)
 
     # --- flush ----------------------------------------------------------------------------------------------
 
@@ -187,7 +186,7 @@ class Desk:
         try:
             confirmed = yield from self._confirmed(session, durable=durable)
         finally:
-            self._shelve(session)
+            self._spool_unsent(session)
         delivery = self.delivery(session)
         if self._strict and not (confirmed and delivery.ok):
             raise errors.NotStored(f"not everything is stored: {delivery}")
@@ -246,7 +245,7 @@ class Desk:
                 if (yield from self._confirmed(session, durable=self._durable)):
                     yield from self._end_sent(session, method, encoded)
             finally:
-                self._shelve_end(session)
+                self._spool_end(session)
         elif not session.end:
             session.end = "refused"
         delivery = self.delivery(session)
@@ -262,7 +261,7 @@ class Desk:
             self.courier.advance(session)
             if session.phase is Phase.LIVE and (not replies or replies[-1].lost):
                 session.end_sent = True
-                replies.append(self.engine.ask(method, params, lambda answer: self._on_end(session, answer)))
+                replies.append(self.courier.ask(session, method, params, partial(self._on_end, session)))
 
         return (
             yield from self.engine.strive(lambda: session.phase is Phase.OVER, self._patience(session), advance)
@@ -281,12 +280,12 @@ class Desk:
         else:
             self.courier.give_up(session, error.kind, error)
 
-    def _shelve_end(self, session: Session) -> None:
+    def _spool_end(self, session: Session) -> None:
         """Spool the end behind the turns, and leave the file to the next daemon."""
         if session.phase is Phase.OVER or self._strict:
             return
-        self.courier.down(session)
-        self._shelve(session)
+        session.down()
+        self._spool_unsent(session)
         if session.unacked or session.spool is None:
             return
         try:
@@ -301,19 +300,19 @@ class Desk:
     # --- everything -----------------------------------------------------------------------------------------
 
     def settle_all(self) -> Steps[None]:
-        """Get the daemon's word for every run within what an outage may cost; the rest is shelved."""
+        """Get the daemon's word for every run within what an outage may cost; the rest is spooled."""
         for session in list(self.courier.sessions.values()):
             if session.acked < session.next_seq - 1 or session.owed or not session.started:
                 try:
                     yield from self._confirmed(session, durable=False)
                 finally:
-                    self._shelve(session)
+                    self._spool_unsent(session)
             if session.end_line:
-                self._shelve_end(session)
+                self._spool_end(session)
 
     def leave(self) -> None:
         """Close the link, and leave the spool files to the next daemon.  Runs that go on later start anew."""
-        self.shelve_all()
+        self.spool_all()
         self.engine.lose(errors.ConnectionLost("the client was closed"))
         self.engine.outage.ended(self.engine.clock())  # this was no outage
         for session in self.courier.sessions.values():

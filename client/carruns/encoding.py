@@ -6,13 +6,13 @@ strict reader, is walked in Python: a turn is never refused for what is in it, i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from carruns.protocol import nesting
+from carruns.protocol.cut import cut, marker
 
 #: What we bend nests at most this deep: below a strict reader's 127 with the record around it.
 DEEPEST = 100
@@ -26,13 +26,13 @@ TOO_DEEP = f"[carruns: nested deeper than {DEEPEST}, not followed]"
 def text_of(value: Any) -> str:
     """Return what stands in a record for an object that JSON has no form for; never raises."""
     try:
-        if isinstance(value, os.PathLike):
-            path: str | bytes = os.fspath(value)
-            return path.decode("utf-8", "replace") if isinstance(path, bytes) else path
+        if hasattr(type(value), "__fspath__"):  # os.PathLike, without os
+            path = value.__fspath__()
+            return path.decode("utf-8", "replace") if isinstance(path, bytes) else str(path)
         shown = repr(value)
     except Exception as error:
         return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
-    return shown if len(shown) <= LONG_STRING else _cut(shown, LONG_STRING)
+    return shown if len(shown) <= LONG_STRING else cut(shown, LONG_STRING)
 
 
 def _base_of(value: Any) -> Any:
@@ -195,13 +195,13 @@ def fit(turn: bytes, limit: int) -> bytes:
     """Return the encoded ``turn`` in at most ``limit`` bytes: strings cut, then whole fields, with a marker."""
     if len(turn) <= limit:
         return turn
-    cut = _shorten(msgspec.json.decode(turn), LONG_STRING)
-    shorter = encode(cut)
-    if len(shorter) <= limit or not isinstance(cut, dict):
+    fields = _shorten(msgspec.json.decode(turn), LONG_STRING)
+    shorter = encode(fields)
+    if len(shorter) <= limit or not isinstance(fields, dict):
         return shorter
-    for name, _ in _largest_first(cut):
-        cut[name] = f"[carruns: {len(encode(cut[name]))} bytes missing]"
-        shorter = encode(cut)
+    for name, size in _largest_first(fields):
+        fields[name] = marker(size)
+        shorter = encode(fields)
         if len(shorter) <= limit:
             break
     return shorter
@@ -213,18 +213,9 @@ def _largest_first(fields: dict[str, Any]) -> Iterable[tuple[str, int]]:
 
 def _shorten(value: Any, longest: int) -> Any:
     if isinstance(value, str):
-        return _cut(value, longest) if len(value) > longest // 4 else value
+        return cut(value, longest)
     if isinstance(value, dict):
         return {key: _shorten(item, longest) for key, item in value.items()}
     if isinstance(value, list):
         return [_shorten(item, longest) for item in value]
     return value
-
-
-def _cut(text: str, longest: int) -> str:
-    """Return ``text`` in at most ``longest`` bytes of UTF-8, saying how many are missing."""
-    whole = text.encode("utf-8", "replace")
-    if len(whole) <= longest:
-        return text
-    kept = whole[: longest - 64].decode("utf-8", "ignore")
-    return f"{kept}[carruns: {len(whole) - len(kept.encode())} bytes missing]"

@@ -1,8 +1,8 @@
 """The life of a client's link: find the daemon, greet it, ask, read answers, notice that it is gone.
 
 Theory of operation.  Everything that may take time is a generator of *steps*: it does what can be done at
-once, yields a :class:`Wait`, and looks again.  The drivers (``driver``, ``aio_driver``) run the steps and do the
-waiting, so that this logic exists once.  Between two yields nothing else runs (a lock, or the one thread of
+once, yields a :class:`Wait`, and looks again.  The drivers (``sync/driver``, ``aio/driver``) run the steps and
+do the waiting, so that this logic exists once.  Between two yields nothing else runs (a lock, or the one thread of
 an event loop, sees to it); after a yield anything may have changed, and is looked at again.  A generator may
 be closed at any yield: no half-done state survives it, because what is half done is on the link, not in the
 generator.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from carruns import calls
-from carruns.connection import READ_BYTES, Answer, Connection, Notification
+from carruns.connection import READ_BYTES, Answer, Notification, Transport
 from carruns.outage import Outage
 from carruns.protocol import errors, framing, messages
 
@@ -41,20 +41,6 @@ class Wait(NamedTuple):
 
 
 Steps = Generator[Wait, None, T]
-
-
-class Wire(Protocol):
-    """The socket as the engine needs it (:class:`carruns.link.Link`)."""
-
-    connection: Connection
-    rest: bytes
-
-    def push(self, data: bytes) -> None: ...
-    def push_rest(self) -> bool: ...
-    def receive(self) -> bytes | None: ...
-    def close(self, *, wake: bool = True) -> None: ...
-    def watch(self) -> Any: ...
-    def unwatch(self) -> None: ...
 
 
 class Starter(Protocol):
@@ -91,7 +77,7 @@ class Engine:
 
     def __init__(
         self,
-        connect: Callable[[], Wire],
+        connect: Callable[[], Transport],
         clock: Callable[[], float],
         starter: Starter | None,
         *,
@@ -105,10 +91,9 @@ class Engine:
         self.timeout = timeout
         self.budget = budget
         self.outage = Outage(budget)
-        self.link: Wire | None = None
+        self.link: Transport | None = None
         self.ready = False
-        self.opened_at = self.heard_at = self.moved_at = 0.0
-        self.greeting: dict[str, Any] = {}
+        self.opened_at = self.moved_at = 0.0
         self.max_line = framing.DEFAULT_MAX_LINE_BYTES
         #: Off while somebody else waits for the socket to be readable: reading it empty would leave them waiting.
         self.may_read = True
@@ -138,7 +123,7 @@ class Engine:
             return False
         now = self.clock()
         self.link, self.ready, self.hopeless = link, False, False
-        self.opened_at = self.heard_at = self.moved_at = now
+        self.opened_at = self.moved_at = now
         greet = calls.handshake()
         self.ask(greet.method, greet.params, lambda answer: self._greeted(answer, greet))
         return self.link is link
@@ -182,7 +167,6 @@ class Engine:
             self.lose(mismatch)
             self._hopeless(mismatch)
             return
-        self.greeting = greeting
         limits = greeting.get("limits")
         limit = limits.get("max_line_bytes") if isinstance(limits, dict) else None
         self.max_line = limit if isinstance(limit, int) and limit > 4096 else framing.DEFAULT_MAX_LINE_BYTES
@@ -256,7 +240,7 @@ class Engine:
             if link is None or not self._pump_once(link):
                 return
 
-    def _pump_once(self, link: Wire) -> bool:
+    def _pump_once(self, link: Transport) -> bool:
         try:
             before = len(link.rest)
             link.push_rest()
@@ -271,7 +255,7 @@ class Engine:
         if not data:
             self.lose(errors.ConnectionLost("the daemon closed the connection"))
             return False
-        self.heard_at = self.moved_at = self.clock()
+        self.moved_at = self.clock()
         self.flooded = self.flooded or len(data) >= _FLOOD
         for event in link.connection.receive(data):
             if self.link is not link:

@@ -5,24 +5,42 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 from carruns.courier import log
 
-#: Every live client's way to get through a fork and to the end of the process.
-_after_fork: weakref.WeakSet[Any] = weakref.WeakSet()
-_at_exit: weakref.WeakSet[Any] = weakref.WeakSet()
+T = TypeVar("T")
 
 
-def watch_over(client: Any, *, at_exit: bool) -> None:
-    """Call ``client._after_fork()`` in forked children, ``client._at_exit()`` when the interpreter ends."""
+class SurvivesFork(Protocol):
+    """What must be told, in a forked child, that its connection is the parent's."""
+
+    def _after_fork(self) -> None: ...
+
+
+class SettlesAtExit(Protocol):
+    """What has something to deliver before the interpreter ends."""
+
+    def _at_exit(self) -> None: ...
+
+
+#: Weak, so that being told keeps nobody alive.
+_after_fork: weakref.WeakSet[SurvivesFork] = weakref.WeakSet()
+_at_exit: weakref.WeakSet[SettlesAtExit] = weakref.WeakSet()
+
+
+def tell_after_fork(client: SurvivesFork) -> None:
+    """Call ``client._after_fork()`` in forked children."""
     _after_fork.add(client)
-    if at_exit:
-        _at_exit.add(client)
 
 
-def _each(clients: weakref.WeakSet[Any], act: Callable[[Any], None]) -> None:
+def tell_at_exit(client: SettlesAtExit) -> None:
+    """Call ``client._at_exit()`` when the interpreter ends."""
+    _at_exit.add(client)
+
+
+def _each(clients: Iterable[T], act: Callable[[T], None]) -> None:
     for client in list(clients):
         try:
             act(client)

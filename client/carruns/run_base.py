@@ -18,7 +18,8 @@ class RunBase:
 
     def __init__(self, core: Core, session: Session, *, turns_before: int = 0) -> None:
         self._core = core
-        self._encode = core.encode
+        self._turns = core.turns
+        self._encode = core.turns.encode
         self._session = session
         self._pid = os.getpid()
         self._began = time.monotonic()
@@ -29,6 +30,11 @@ class RunBase:
     @property
     def id(self) -> str:
         """The run's id."""
+        return self._session.run_id
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, by the name that it has in every record; the same as :attr:`id`."""
         return self._session.run_id
 
     @property

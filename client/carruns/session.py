@@ -1,6 +1,6 @@
 """One run's sender: which turns it numbered, which the daemon has, which wait where.  No I/O, no clock.
 
-Theory of operation.  A *writer* numbers the turns of one run from 0 with no gaps (SPEC section 4).  Every
+Theory of operation.  A *writer* numbers the turns of one run from 0 with no gaps (docs/wire.md).  Every
 turn taken is one encoded line with its number in it, and is at any moment in exactly one of these places:
 
     0 .. acked              stored: the daemon said so
@@ -12,19 +12,8 @@ it has already, so sending twice is never wrong and losing one is always seen.  
 uses no number: it is *owed*, and the next turn that can be delivered is preceded by a gap turn that says how
 many.
 
-``phase`` moves like this (the courier moves it):
-
-    DOWN         -> OPENING       start and resume sent on a ready link
-    OPENING      -> CATCHING_UP   the daemon said what it has
-    OPENING      -> HELD          it could not say now (its disk, its load)
-    CATCHING_UP  -> LIVE          everything since has been handed to the kernel
-    LIVE         -> CHECKING      a flush showed less than was sent: ask for the next one's verdict
-    CHECKING     -> CATCHING_UP   stored after all, or replaced by a gap turn
-    CHECKING     -> HELD          the daemon's disk refuses
-    CHECKING     -> DOWN          the run ended or is unknown there: open it again
-    HELD         -> DOWN          its time has come
-    any          -> DOWN          the link was lost
-    any          -> OVER          the run has an outcome, or takes no more turns
+``phase`` moves as :data:`MOVES` says, and only through :meth:`Session.move`; the courier decides when.  ``link``
+is set exactly while the phase is LIVE: what has it may write turns to the socket.
 
 ``cost`` counts what has been taken, so that one comparison on the hot path bounds both bytes and turns.
 """
@@ -34,9 +23,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from carruns import encoding
+from carruns.connection import Transport
 from carruns.protocol import messages
 from carruns.results import End
 
@@ -51,7 +41,7 @@ _TURNS = b',"turns":['
 
 
 class Phase(Enum):
-    """Where a session stands; the table is in the module's text."""
+    """Where a session stands; :data:`MOVES` says how it gets from one to the next."""
 
     DOWN = "down"
     OPENING = "opening"
@@ -62,13 +52,71 @@ class Phase(Enum):
     OVER = "over"
 
 
+#: Every move that a session may make.  Wherever it stands, the link may be lost (to DOWN), and the run may end or
+#: take no more turns (to OVER); HELD is where it waits while the daemon cannot store: its disk, its load.
+MOVES: dict[Phase, frozenset[Phase]] = {
+    Phase.DOWN: frozenset((
+        Phase.OPENING,  # start and resume sent on a ready link
+        Phase.HELD,  # the run's end, asked for before, was refused for now; or a defect that came back
+        Phase.OVER,
+    )),
+    Phase.OPENING: frozenset((
+        Phase.CATCHING_UP,  # the daemon said what it has
+        Phase.HELD,  # it could not say now
+        Phase.DOWN,
+        Phase.OVER,
+    )),
+    Phase.CATCHING_UP: frozenset((
+        Phase.LIVE,  # everything since has been handed to the kernel
+        Phase.DOWN,
+        Phase.OVER,
+    )),
+    Phase.LIVE: frozenset((
+        Phase.CHECKING,  # a flush showed less than was sent: ask for the next one's verdict
+        Phase.HELD,  # a flush or the end was refused for now
+        Phase.DOWN,  # also: the run ended or is unknown there, and is to be opened again
+        Phase.OVER,
+    )),
+    Phase.CHECKING: frozenset((
+        Phase.CATCHING_UP,  # stored after all
+        Phase.CHECKING,  # mended, or replaced by a gap turn: ask again
+        Phase.HELD,  # the daemon's disk refuses
+        Phase.DOWN,  # also as from LIVE
+        Phase.OVER,
+    )),
+    Phase.HELD: frozenset((
+        Phase.DOWN,  # its time has come
+        Phase.HELD,  # what was asked before is refused too
+        Phase.OVER,
+    )),
+    Phase.OVER: frozenset(),
+}  # fmt: skip
+
+
+class ForbiddenMoveError(LookupError):
+    """A session was to move where :data:`MOVES` has no way: a defect of this library's (see ``courier``)."""
+
+
+class Spool(Protocol):
+    """A file for the turns of one run (:class:`carruns.spool.SpoolFile`, which says what may be raised)."""
+
+    size: int
+
+    def append(self, data: bytes) -> None: ...
+    def lines(self, offset: int) -> Iterator[bytes]: ...
+    def replace(self, lines: Iterable[bytes]) -> Spool: ...
+    def remove(self) -> None: ...
+    def release(self) -> None: ...
+    def forget(self) -> None: ...
+
+
 class Session:
     """The sender of one run; see the module's text."""
 
     __slots__ = (
         "__weakref__", "acked", "agent_id", "asked", "checks", "cost", "dropped", "end", "end_line", "end_sent",
-        "flights", "gaps", "head", "hold", "link", "mark", "mended", "next_seq", "offset", "over", "owed", "phase",
-        "refusal", "retry_at", "run_id", "sent", "spool", "spooled", "spooled_before", "start", "started",
+        "flush_at", "flushes", "gaps", "head", "held_for", "link", "mended", "next_seq", "offset", "over", "owed",
+        "phase", "refusal", "retry_at", "run_id", "sent", "spool", "spooled", "spooled_before", "start", "started",
         "stored_before", "tentative", "unacked", "warned", "window_from", "writer",
     )  # fmt: skip
 
@@ -78,18 +126,19 @@ class Session:
         self.start = start
         self.started = start is None
         self.dropped = self.owed = self.stored_before = self.spooled_before = 0
-        self.spool: Any = None
+        self.spool: Spool | None = None
         self.over = ""
         self.end: End = ""
         self.end_line = b""
         self.end_sent = False
         self.refusal: Exception | None = None
         self.warned = False
-        self.retry_at = self.hold = 0.0
-        self.begin(writer)
+        self.retry_at = self.held_for = 0.0
+        self.phase = Phase.DOWN
+        self.link: Transport | None = None
+        self._number_anew(writer)
 
-    def begin(self, writer: str) -> None:
-        """Number from 0 again under a new name, with nothing unacknowledged."""
+    def _number_anew(self, writer: str) -> None:
         self.writer = writer
         self.head = messages.turn_head(self.run_id, writer)
         self.next_seq = 0
@@ -100,11 +149,33 @@ class Session:
         self.unacked: deque[bytes] = deque()
         self.gaps: dict[int, int] = {}  # gap turns: their number, and how many turns each stands for
         self.cost = self.window_from = 0
-        self.mark = CHECK_COST
-        self.flights: deque[tuple[int, int]] = deque()
+        self.flush_at = CHECK_COST
+        self.flushes: deque[tuple[int, int]] = deque()
         self.offset = 0
-        self.link: Any = None
-        self.phase = Phase.DOWN
+
+    def begin(self, writer: str) -> None:
+        """Number from 0 again under a new name, with nothing unacknowledged and no link."""
+        self.down()
+        self._number_anew(writer)
+
+    # --- moving ---------------------------------------------------------------------------------------------
+
+    def move(self, phase: Phase, link: Transport | None = None) -> None:
+        """Go on to ``phase``; ``link`` with LIVE, and with nothing else.
+
+        Raises :class:`ForbiddenMoveError`, with nothing changed, where :data:`MOVES` has no such way.
+        """
+        if phase not in MOVES[self.phase] or (link is None) is (phase is Phase.LIVE):
+            raise ForbiddenMoveError(f"a session may not move from {self.phase.value} to {phase.value}")
+        # No call stands between the two, so no signal handler finds one without the other.
+        self.link, self.phase = link, phase
+
+    def down(self) -> None:
+        """The link is lost, or of no use any more; nothing to a session that is down or over."""
+        if self.phase is not Phase.DOWN and self.phase is not Phase.OVER:
+            self.move(Phase.DOWN)
+
+    # --- what there is --------------------------------------------------------------------------------------
 
     @property
     def base(self) -> int:
@@ -185,16 +256,16 @@ class Session:
         else:
             for _ in range(self.acked - base + 1):
                 self.unacked.popleft()
-        while self.flights and self.flights[0][0] <= self.acked:
-            self.window_from = self.flights.popleft()[1]
+        while self.flushes and self.flushes[0][0] <= self.acked:
+            self.window_from = self.flushes.popleft()[1]
         if not self.unacked:
             self.window_from = self.cost
 
-    def fly(self) -> int:
+    def note_flush(self) -> int:
         """Note that a flush goes out behind all that was taken, and return the number it should show."""
         self.asked = self.next_seq - 1
-        self.mark = self.cost + CHECK_COST
-        self.flights.append((self.asked, self.cost))
+        self.flush_at = self.cost + CHECK_COST
+        self.flushes.append((self.asked, self.cost))
         return self.asked
 
     def lost_by_daemon(self, acked: int) -> bool:
@@ -213,7 +284,7 @@ class Session:
         retold = sum(count for seq, count in self.gaps.items() if upto < seq <= self.acked)
         gaps = self.gaps
         turns = [(gaps.get(self.seq_of(line), 0), self.turn_of(line)) for line in (*spooled, *self.unacked)]
-        self.begin(writer)
+        self._number_anew(writer)
         self.stored_before = kept
         self.dropped += lost + stored - kept
         self.owed += lost + stored - kept + retold
@@ -240,7 +311,7 @@ class Session:
         """Everything in memory is in the spool file now."""
         self.spooled = self.next_seq - 1
         self.unacked.clear()
-        self.flights.clear()
+        self.flushes.clear()
         self.window_from = self.cost
 
     def unspooled(self, lines: Iterable[bytes]) -> None:

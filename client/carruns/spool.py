@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from carruns.protocol import paths
@@ -86,7 +86,7 @@ class SpoolFile:
             for line in whole:
                 yield line + b"\n"
 
-    def replace(self, lines: Iterator[bytes] | list[bytes]) -> SpoolFile:
+    def replace(self, lines: Iterable[bytes]) -> SpoolFile:
         """Return a new file with these lines instead; this one is removed.  At no instant is there neither."""
         fresh = SpoolFile(self.directory, SpoolRoom(self._room.limit * 2))  # both exist for a moment
         try:

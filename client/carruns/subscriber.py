@@ -1,6 +1,6 @@
 """Follow a run, or all open ones, as it happens: no record missed, none twice, over restarts of the daemon.  Pure.
 
-Theory of operation.  A follower has an engine, and so a connection, of its own.  Its ``position`` is the
+Theory of operation.  A subscriber has an engine, and so a connection, of its own.  Its ``position`` is the
 cursor (lines of the run's file) after the last record it handed out.  An event right behind the position is
 handed out; one further on shows that the daemon left some out for us, being slow, and those are fetched with
 ``runs.get_trace``; one at or before it was seen already.  After a lost connection it subscribes again and
@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from carruns import calls
-from carruns.connection import Notification
+from carruns.connection import Notification, Transport
 from carruns.engine import Engine, Steps, Wait
 from carruns.protocol import errors
 from carruns.protocol.records import Record
@@ -47,14 +47,14 @@ _snapshot = msgspec.json.Decoder(_Snapshot).decode
 _trace_event = msgspec.json.Decoder(_TraceEvent).decode
 
 
-class Follower:
+class Subscriber:
     """What both kinds have in common: the connection, and waiting for the next notification."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         engine.on_notification = self._arrived
         self._arrivals: deque[Notification] = deque()
-        self._subscribed_on: Any = None
+        self._subscribed_on: Transport | None = None
         self._closed = False
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ def _as_it_is(result: bytes | memoryview | Raw) -> bytes | memoryview | Raw:
     return result
 
 
-class RunFollower(Follower):
+class RunSubscriber(Subscriber):
     """Follow one run to its end."""
 
     def __init__(self, engine: Engine, run_id: str) -> None:
@@ -205,7 +205,7 @@ class RunFollower(Follower):
             self._over = True
 
 
-class Watcher(Follower):
+class Watcher(Subscriber):
     """Follow the starts, turns and ends of all runs, or of one agent's."""
 
     def __init__(self, engine: Engine, agent_id: str | None) -> None:

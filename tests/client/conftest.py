@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,3 +38,22 @@ def stopped(base: Path, car: Path) -> Iterator[Daemon]:
 def daemon(stopped: Daemon) -> Daemon:
     """The real daemon, running."""
     return stopped.start()
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def defects() -> Iterator[list[str]]:
+    """What the library logged as defects of its own: it goes on in spite of them, so no test would see them."""
+    kept, log = _Kept(), logging.getLogger("carruns")
+    log.addHandler(kept)
+    yield kept.texts
+    log.removeHandler(kept)
+    assert kept.texts == []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from carruns import Client, Delivery, Run
+from carruns.session import MOVES, Phase, Session
 from tests.client.fake import FakeDaemon, Json, Store, drain
 
 TURNS = 12
@@ -214,3 +215,64 @@ def test_another_protocol_version_spools_turns(car: Path, sock: Path) -> None:
         _, delivery = record_a_run(client)
         assert delivery.spooled == TURNS
         assert "protocol 4" in delivery.reason
+
+
+def test_a_forbidden_move_costs_a_connection_and_no_turn(
+    car: Path, sock: Path, defects: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect of the library's own: the table has no way where one is needed, once."""
+
+    def fault(_: int, message: Json) -> str | None:
+        turns = message["params"].get("turns")
+        return "lose" if turns and turns[0]["parameters"] == 2 and daemon.connections == 1 else None
+
+    monkeypatch.setitem(MOVES, Phase.LIVE, MOVES[Phase.LIVE] - {Phase.CHECKING})
+    with FakeDaemon(sock, fault=fault) as daemon, Client(car) as client:
+        run = client.run("agent", intent="survive")
+        for number in range(TURNS):
+            run.turn(parameters=number)
+        assert run.succeed().ok
+        assert daemon.connections == 2
+        assert numbers(daemon.store, run) == list(range(TURNS))
+    assert len(defects) == 1
+    assert "from live to checking" in defects.pop()
+
+
+def test_a_defect_that_stays_is_an_outage_to_the_agent(
+    car: Path, sock: Path, defects: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MOVES, Phase.CATCHING_UP, MOVES[Phase.CATCHING_UP] - {Phase.LIVE})
+    with FakeDaemon(sock) as daemon, Client(car, budget=0.05) as client:
+        run, delivery = record_a_run(client)
+        assert len(defects) == 2  # the second time it waits
+        assert delivery.end == "spooled"
+        gone_through(car, daemon.store, client, run, delivery)
+    assert all("from catching up to live" in text for text in defects)
+    defects.clear()
+
+
+def test_a_signal_handler_may_record_a_turn_in_the_middle_of_a_step(
+    car: Path, sock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It brings the session to LIVE by itself, where the step that it came into was about to."""
+    handled: list[int] = []
+    original = Session.settle_owed
+
+    def settle_owed(session: Session) -> None:
+        original(session)
+        if session.phase is Phase.CATCHING_UP and session.next_seq and not handled:
+            handled.append(session.next_seq)
+            run.turn(parameters=session.next_seq)
+
+    with FakeDaemon(sock) as daemon, Client(car) as client:
+        run = client.run("agent", intent="survive")
+        monkeypatch.setattr(Session, "settle_owed", settle_owed)
+        run.turn(parameters=0)
+        daemon.stop()
+        with FakeDaemon(sock, daemon.store) as next_daemon:
+            run.turn(parameters=1)
+            run.flush()
+            run.turn(parameters=3)
+            assert run.succeed().ok
+            assert (handled, next_daemon.connections) == ([2], 1)
+            assert numbers(daemon.store, run) == [0, 1, 2, 3]

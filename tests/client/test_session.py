@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from carruns.session import CHECK_COST, TURN_COST, WINDOW_COST, Session, gap_turn
+import carruns
+from carruns.link import Link
+from carruns.session import (
+    CHECK_COST,
+    MOVES,
+    TURN_COST,
+    WINDOW_COST,
+    ForbiddenMoveError,
+    Phase,
+    Session,
+    gap_turn,
+)
 
 
 def sender() -> Session:
@@ -57,18 +71,18 @@ def test_the_window_is_bounded_in_turns_and_in_bytes() -> None:
     session = sender()
     session.take(b"x" * WINDOW_COST)
     assert session.window_full
-    session.fly()
+    session.note_flush()
     session.ack(0)
     assert not session.window_full
 
 
 def test_a_flush_is_due_after_so_much() -> None:
     session = sender()
-    while session.cost < session.mark:
+    while session.cost < session.flush_at:
         take(session)
     assert session.next_seq <= CHECK_COST // TURN_COST
-    assert session.fly() == session.next_seq - 1
-    assert session.cost < session.mark
+    assert session.note_flush() == session.next_seq - 1
+    assert session.cost < session.flush_at
 
 
 def test_a_dropped_turn_uses_no_number_and_is_told_of_by_the_next() -> None:
@@ -113,6 +127,81 @@ def test_going_on_under_a_new_name_tells_of_what_was_lost() -> None:
     assert turns[0]["error"]["lost"] == 2
     assert len(turns) == 3
     assert session.counts() == (1, 0, 2, 2)
+
+
+# --- phases ---------------------------------------------------------------------------------------------
+
+ROWS = [(at, to) for at, ways in MOVES.items() for to in sorted(ways, key=lambda phase: phase.value)]
+FORBIDDEN = [(at, to) for at in Phase for to in Phase if to not in MOVES[at]]
+
+
+class Socket(Link):
+    """A link that is connected to nothing."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+
+
+def go(session: Session, to: Phase) -> None:
+    session.move(to, Socket() if to is Phase.LIVE else None)
+
+
+def standing(at: Phase) -> Session:
+    """A session that has come to a phase on the shortest way that the table has."""
+    ways = [[Phase.DOWN]]
+    while ways[0][-1] is not at:
+        ways += [[*ways[0], to] for to in MOVES[ways[0][-1]] if to not in ways[0]]
+        ways.pop(0)
+    session = sender()
+    for phase in ways[0][1:]:
+        go(session, phase)
+    return session
+
+
+@pytest.mark.parametrize(("at", "to"), ROWS, ids=lambda phase: phase.value)
+def test_a_move_of_the_table(at: Phase, to: Phase) -> None:
+    session = standing(at)
+    go(session, to)
+    assert session.phase is to
+    assert (session.link is not None) == (to is Phase.LIVE)
+
+
+@pytest.mark.parametrize(("at", "to"), FORBIDDEN, ids=lambda phase: phase.value)
+def test_a_move_that_is_not_in_the_table_is_refused_and_changes_nothing(at: Phase, to: Phase) -> None:
+    session = standing(at)
+    link = session.link
+    with pytest.raises(ForbiddenMoveError, match=f"from {at.value} to {to.value}"):
+        go(session, to)
+    assert (session.phase, session.link) == (at, link)
+
+
+def test_live_is_with_a_link_and_nothing_else_is() -> None:
+    session = standing(Phase.CATCHING_UP)
+    for to, link in ((Phase.LIVE, None), (Phase.DOWN, Socket())):
+        with pytest.raises(ForbiddenMoveError):
+            session.move(to, link)
+
+
+@pytest.mark.parametrize("at", Phase, ids=lambda phase: phase.value)
+def test_from_anywhere_but_the_end_a_session_can_be_taken_down(at: Phase) -> None:
+    session = standing(at)
+    session.down()
+    assert session.phase is (Phase.OVER if at is Phase.OVER else Phase.DOWN)
+    assert session.link is None
+
+
+def test_nothing_but_the_session_sets_phase_and_link() -> None:
+    """The table is no table if there is a way around it."""
+    for path in Path(carruns.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.ctx, ast.Store)
+                and node.attr in ("phase", "link")
+            ):
+                owner = ast.unparse(node.value)
+                assert owner == "self", f"{path.name}:{node.lineno} sets {owner}.{node.attr}"
+                assert path.name == "session.py" or node.attr == "link", path.name
 
 
 class Life(RuleBasedStateMachine):

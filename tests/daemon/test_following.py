@@ -32,13 +32,14 @@ def test_snapshot_and_events_are_seamless_while_many_write(daemon: Daemon, wire:
     wire.complete(run)
     records = daemon.records("agent-a", run)
     for follower, snapshot in followers:
-        seen, cursor = list(snapshot["turns_so_far"]), snapshot["cursor"]
-        assert len(seen) == cursor - 1
-        while cursor < len(records):
+        seen, line = list(snapshot["turns_so_far"]), snapshot["line"]
+        assert len(seen) == snapshot["cursor"] == line - 1
+        while line < len(records):
             event = follower.event()["params"]
-            assert event["cursor"] == cursor + 1
-            cursor = event["cursor"]
             seen.append(event["record"])
+            is_turn = event["record"]["record"] == "turn"
+            assert (event["line"], event["cursor"]) == (line + 1, len(seen) if is_turn else len(seen) - 1)
+            line = event["line"]
         assert seen == records[1:]
 
 
@@ -52,7 +53,7 @@ def test_a_slow_reader_loses_events_and_nobody_waits(daemon: Daemon, wire: Wire)
 
     def listen() -> None:
         while not heard or heard[-1] < end:
-            heard.append(quick.event()["params"]["cursor"])
+            heard.append(quick.event()["params"]["line"])
 
     listener = threading.Thread(target=listen)
     listener.start()
@@ -70,17 +71,17 @@ def test_a_slow_reader_loses_events_and_nobody_waits(daemon: Daemon, wire: Wire)
     assert wire.call("runs.flush", run_id=run)["turn_count"] == 8000
     listener.join(20)
     assert heard == list(range(2, end + 1)), "the quick reader missed something"
-    cursors = [slow.event()["params"]["cursor"]]
+    lines = [slow.event()["params"]["line"]]
     wire.turns(run, "the last")
-    while cursors[-1] < end + 1:
-        cursors.append(slow.event()["params"]["cursor"])
-        if len(cursors) % 200 == 0:
+    while lines[-1] < end + 1:
+        lines.append(slow.event()["params"]["line"])
+        if len(lines) % 200 == 0:
             wire.turns(run, "another")
             end += 1
-    assert cursors == sorted(set(cursors)), "out of order or double"
-    assert len(cursors) < cursors[-1] - 1, "nothing was dropped: the reader was not slow"
+    assert lines == sorted(set(lines)), "out of order or double"
+    assert len(lines) < lines[-1] - 1, "nothing was dropped: the reader was not slow"
     again = slow.call("runs.subscribe", run_id=run)
-    assert again["cursor"] == len(again["turns_so_far"]) + 1
+    assert again["cursor"] == len(again["turns_so_far"]) == again["line"] - 1
 
 
 def test_a_reader_that_goes_away_is_forgotten(daemon: Daemon, wire: Wire) -> None:
@@ -98,7 +99,7 @@ def test_subscribing_twice_gives_each_event_once(daemon: Daemon, wire: Wire) -> 
     wire.call("runs.subscribe", run_id=run)
     wire.call("runs.subscribe", run_id=run)
     wire.turns(run, "a")
-    assert wire.event()["params"]["cursor"] == 2
+    assert wire.event()["params"]["cursor"] == 1
     assert wire.silent()
 
 

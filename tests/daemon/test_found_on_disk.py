@@ -123,10 +123,12 @@ def test_a_torn_tail_is_healed_and_pages_go_on_behind_it(make_daemon: Make, tail
     page = wire.call("runs.get_trace", run_id=run)
     assert page["skipped"] == (0 if whole else 1)
     snapshot = wire.call("runs.subscribe", run_id=run)
-    assert snapshot["cursor"] == page["cursor"] == (3 if whole else 2)
+    assert snapshot["line"] == page["line"] == (3 if whole else 2)
+    assert snapshot["cursor"] == len(snapshot["turns_so_far"]) == (2 if whole else 1)
     assert wire.turns(run, "b", writer="w", seq=1)["base_index"] == (2 if whole else 1)
-    assert wire.event()["params"]["cursor"] == page["cursor"] + 1
-    rest = wire.call("runs.get_trace", run_id=run, cursor=page["cursor"])
+    event = wire.event()["params"]
+    assert (event["cursor"], event["line"]) == (snapshot["cursor"] + 1, page["line"] + 1)
+    rest = wire.call("runs.get_trace", run_id=run, cursor=page["line"])
     assert [record["prompt"] for record in rest["records"]] == ["b"]
     assert rest["skipped"] == 0
     daemon.records("agent-a", run)

@@ -209,7 +209,7 @@ def test_too_many_connections(make_daemon: Make) -> None:
     third = daemon.wire()
     assert third.call("server.ping") == {}
     refused = daemon.wire().read()["error"]
-    assert (refused["code"], refused["data"]["kind"]) == (-32006, "busy")
+    assert (refused["code"], refused["data"]["kind"]) == (-32012, "busy")
     assert "max_connections" in refused["message"]
     third.close()
     wait_until(lambda: wires[0].call("server.stats")["connections"] == 2)

@@ -77,5 +77,5 @@ def test_ids_come_back_as_they_were(outbox: Outbox, sent: list[bytes], request_i
     outbox.ticket(request_id).fail(errors.BUSY, "wait")
     good, bad = [json.loads(line) for line in b"".join(sent).split(b"\n")[:-1]]
     assert good == {"jsonrpc": "2.0", "id": request_id, "result": {"x": 1}}
-    error = {"code": -32006, "message": "wait", "data": {"kind": "busy"}}
+    error = {"code": -32012, "message": "wait", "data": {"kind": "busy"}}
     assert bad == {"jsonrpc": "2.0", "id": request_id, "error": error}

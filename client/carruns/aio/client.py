@@ -11,12 +11,12 @@ from typing import Any, Self, TypeVar
 from carruns import calls
 from carruns.calls import Call, Instant
 from carruns.core import DEFAULT_SPOOL_BYTES, Core
-from carruns.process import watch_over
+from carruns.process import tell_after_fork, tell_at_exit
 from carruns.protocol.ids import uuid7
 from carruns.protocol.records import Record
 from carruns.results import Delivery, Trace
 from carruns.session import Session
-from carruns.subscriber import RunFollower, Watcher
+from carruns.subscriber import RunSubscriber, Watcher
 
 from .driver import AsyncDriver, Beginning
 from .run import AsyncRun
@@ -28,7 +28,7 @@ T = TypeVar("T")
 class AsyncClient:
     """The daemon's client for programs with an event loop, asyncio (uvloop too) or trio.
 
-    ``car_dir`` and ``socket`` are found as SPEC section 1 says.  ``autostart``: start a daemon if none
+    ``car_dir`` and ``socket`` are found as docs/files.md says.  ``autostart``: start a daemon if none
     answers (``None``: unless ``CARRUNS_AUTOSTART=0``).  ``timeout``: seconds a question may take.
     ``budget``: seconds that an outage of the daemon may cost the agent in all, over however many calls.
     ``strict``: raise ``NotStored`` instead of spooling, ``ValueError`` instead of bending, and wait up to
@@ -56,7 +56,8 @@ class AsyncClient:
         )  # fmt: skip
         self._engine = self._core.engine
         self._driver = AsyncDriver(self._engine)
-        watch_over(self, at_exit=True)
+        tell_after_fork(self)
+        tell_at_exit(self)
 
     @property
     def car_dir(self) -> str:
@@ -99,7 +100,7 @@ class AsyncClient:
 
     async def _begin(self, agent: str, run_id: str | None, details: dict[str, Any]) -> AsyncRun:
         session = self._core.new_session(agent, run_id, details)
-        await self._driver.run(self._core.desk.open_run(session))
+        await self._driver.run(self._core.deliverer.open_run(session))
         return AsyncRun(self, session)
 
     async def resume(self, run_id: str) -> AsyncRun:
@@ -112,24 +113,24 @@ class AsyncClient:
         if found.get("status") == "completed":
             raise calls.run_has_outcome(run_id)
         session = Session(run_id, str(found.get("agent_id", "")), writer)
-        await self._driver.run(self._core.desk.open_run(session))
+        await self._driver.run(self._core.deliverer.open_run(session))
         return AsyncRun(self, session, turns_before=int(found.get("turn_count", 0)))
 
     async def flush(self) -> list[Delivery]:
         """Wait for the daemon's word on all runs in progress, within the budget; spool what it does not have."""
         with self._driver.lock:
             sessions = list(self._core.courier.sessions.values())
-        await self._driver.run(self._core.desk.settle_all())
+        await self._driver.run(self._core.deliverer.settle_all())
         with self._driver.lock:
-            return [self._core.desk.delivery(session) for session in sessions]
+            return [self._core.deliverer.delivery(session) for session in sessions]
 
     async def close(self) -> None:
         """Hand over what is not yet stored, spool the rest, close the connection.  Runs are not ended by this."""
         try:
-            await self._driver.run(self._core.desk.settle_all())
+            await self._driver.run(self._core.deliverer.settle_all())
         finally:
             with self._driver.lock:
-                self._core.desk.leave()
+                self._core.deliverer.leave()
 
     async def __aenter__(self) -> Self:
         return self
@@ -142,13 +143,13 @@ class AsyncClient:
     def __del__(self) -> None:
         if "_driver" in self.__dict__:  # __init__ may have raised
             try:
-                self._core.desk.leave()
+                self._core.deliverer.leave()
             except Exception:
                 return  # the interpreter is half gone; the spool and the kernel have what could be saved
 
     def _at_exit(self) -> None:
         """Deliver before the interpreter goes, but stay usable: other exit handlers may record after this one."""
-        self._driver.blocking().run(self._core.desk.settle_all())
+        self._driver.blocking().run(self._core.deliverer.settle_all())
 
     def _after_fork(self) -> None:
         self._driver.renew()
@@ -254,7 +255,7 @@ class AsyncClient:
 
     def subscribe(self, run_id: str) -> AsyncSubscription:
         """Follow a run: its turns so far, then its records as they come, until it ends."""
-        return AsyncSubscription(RunFollower(self._core.new_engine(), run_id))
+        return AsyncSubscription(RunSubscriber(self._core.new_engine(), run_id))
 
     def watch(self, agent_id: str | None = None) -> AsyncWatch:
         """Follow the starts, turns and ends of all runs, or of one agent's; the open ones come first."""

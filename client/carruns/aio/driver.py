@@ -3,7 +3,7 @@
 Theory of operation.  Steps (see ``engine``) run between two awaits, so nothing else needs a lock.  Recording
 a turn awaits only when the kernel's buffer is full or the daemon is away.  One task at a time waits for the
 socket to be readable, one for it to be writable, the others to be told that something changed.  A cancelled
-call leaves nothing half done: its steps are closed, which shelves what was not sent.  Use one client in one
+call leaves nothing half done: its steps are closed, which spools what was not sent.  Use one client in one
 event loop at a time.
 """
 

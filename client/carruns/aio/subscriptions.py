@@ -5,30 +5,30 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from carruns.process import watch_over
+from carruns.process import tell_after_fork
 from carruns.protocol.records import Record
 from carruns.results import Event
-from carruns.subscriber import Follower, RunFollower, Watcher
+from carruns.subscriber import RunSubscriber, Subscriber, Watcher
 
 from .driver import AsyncDriver
 
 
-class _Feed:
+class _OwnConnection:
     """A connection of its own, read by whoever iterates."""
 
-    def __init__(self, follower: Follower) -> None:
-        self._follower = follower
-        self._driver = AsyncDriver(follower.engine)
-        watch_over(self, at_exit=False)
+    def __init__(self, subscriber: Subscriber) -> None:
+        self._subscriber = subscriber
+        self._driver = AsyncDriver(subscriber.engine)
+        tell_after_fork(self)
 
     async def close(self) -> None:
         """End the subscription; iterating ends too, wherever it is."""
         with self._driver.lock:
-            self._follower.close()
+            self._subscriber.close()
 
     def _after_fork(self) -> None:
         self._driver.renew()
-        self._follower.engine.forget()
+        self._subscriber.engine.forget()
 
     async def __aenter__(self) -> Self:
         return self
@@ -40,35 +40,35 @@ class _Feed:
 
     def __del__(self) -> None:
         if "_driver" in self.__dict__:  # __init__ may have raised
-            self._follower.engine.forget()
+            self._subscriber.engine.forget()
 
 
-class AsyncSubscription(_Feed):
+class AsyncSubscription(_OwnConnection):
     """An iterator over the :class:`~carruns.Event` of one run."""
 
-    _follower: RunFollower
+    _subscriber: RunSubscriber
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
-        event = await self._driver.run(self._follower.next())
+        event = await self._driver.run(self._subscriber.next())
         if event is None:
             await self.close()
             raise StopAsyncIteration
         return event
 
 
-class AsyncWatch(_Feed):
+class AsyncWatch(_OwnConnection):
     """An iterator over what happens to runs; it ends when it is closed."""
 
-    _follower: Watcher
+    _subscriber: Watcher
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Record:
-        event = await self._driver.run(self._follower.next())
+        event = await self._driver.run(self._subscriber.next())
         if event is None:
             raise StopAsyncIteration
         return event

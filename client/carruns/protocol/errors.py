@@ -1,6 +1,6 @@
 """The errors of the wire and of the library, and what each one says about fault and retrying.
 
-Codes and kinds are SPEC section 4.  Every exception answers two questions: whose ``fault`` it is, and whether
+Codes and kinds are in docs/wire.md.  Every exception answers two questions: whose ``fault`` it is, and whether
 trying again is safe (``retry``).
 """
 
@@ -19,9 +19,11 @@ RUN_NOT_FOUND = -32001
 RUN_TERMINAL = -32002
 TOO_LARGE = -32003
 STORAGE = -32004
-CONFLICT = -32005
-BUSY = -32006
+PROTOCOL_VERSION_MISMATCH = -32006
 UNREADABLE = -32007
+CAPABILITY_MISSING = -32008
+CONFLICT = -32011
+BUSY = -32012
 
 KINDS = {
     PARSE_ERROR: "parse_error",
@@ -36,6 +38,8 @@ KINDS = {
     CONFLICT: "conflict",
     BUSY: "busy",
     UNREADABLE: "unreadable",
+    PROTOCOL_VERSION_MISMATCH: "protocol_version",
+    CAPABILITY_MISSING: "capability",
 }
 
 
@@ -60,7 +64,7 @@ class RemoteError(CarrunsError):
 
     @property
     def kind(self) -> str:
-        """The word for the error in ``error.data.kind`` (SPEC section 4)."""
+        """The word for the error in ``error.data.kind`` (docs/wire.md)."""
         return str(self.data.get("kind") or KINDS.get(self.code, "error"))
 
 
@@ -95,7 +99,7 @@ class Conflict(RemoteError):
 
 
 class Unreadable(RemoteError):
-    """A strict JSON reader would refuse the content: nesting, numbers, surrogates (SPEC section 2)."""
+    """A strict JSON reader would refuse the content: nesting, numbers, surrogates (docs/wire.md)."""
 
     fault = "caller"
 

@@ -1,6 +1,6 @@
 """Where a car directory and its socket are.  Reads the environment, opens nothing.
 
-The rules are SPEC section 1: the place never depends on anything but the two arguments, ``$CAR_HOME``,
+The rules are in docs/files.md: the place never depends on anything but the two arguments, ``$CAR_HOME``,
 ``$CARRUNSD_SOCKET`` and the home directory, so that an agent started from cron, ssh or a desktop finds the
 same daemon.
 """

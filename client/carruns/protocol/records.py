@@ -1,6 +1,6 @@
 """The records of a run: what stands on one line of a run file, and what a reader gets back.
 
-The kinds and fields are SPEC section 2.  :class:`Turn` is the typed form for the path a turn takes; whatever
+The kinds and fields are in docs/files.md.  :class:`Turn` is the typed form for the path a turn takes; whatever
 has fields that it does not know goes as a plain mapping, and every reader gets :class:`Record`.
 No I/O, no clock.
 """
@@ -11,7 +11,6 @@ import re
 from enum import Enum
 from typing import Any, Union
 
-import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 _Text = Union[str, None, UnsetType]
@@ -95,13 +94,14 @@ class RunStarted(Struct, tag_field="record", tag="started", omit_defaults=True, 
 
 
 class RunEnded(Struct, tag_field="record", tag="ended", omit_defaults=True, kw_only=True):
-    """The last record of a run.  ``termination`` as in SPEC section 2; ``reason`` only where incomplete."""
+    """The last record of a run.  ``termination`` as in docs/files.md; ``reason`` only where incomplete."""
 
     run_id: str
     agent_id: str
     termination: Any
     ended_at: str
     reason: Union[str, None] = None
+    final: bool = False
 
 
 class RunSummary(Struct, omit_defaults=True, kw_only=True):
@@ -130,8 +130,3 @@ def agent_slug(name: str) -> str:
     if not slug:
         raise ValueError("agent_name has no letter or digit to make an agent id of")
     return f"name:{slug}"
-
-
-def encode(record: Any) -> bytes:
-    """Return a record as one line of JSON without its newline.  Raises what msgspec raises."""
-    return msgspec.json.encode(record)

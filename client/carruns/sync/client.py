@@ -1,4 +1,4 @@
-# Made from ../aio/client.py by tools/make_sync.py: change that, then `make sync`.
+# Made from ../aio/client.py by client/make_sync.py: change that, then `make sync`.
 """The synchronous client: its runs, and the questions of the wire."""
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any, Self, TypeVar
 from carruns import calls
 from carruns.calls import Call, Instant
 from carruns.core import DEFAULT_SPOOL_BYTES, Core
-from carruns.process import watch_over
+from carruns.process import tell_after_fork, tell_at_exit
 from carruns.protocol.ids import uuid7
 from carruns.protocol.records import Record
 from carruns.results import Delivery, Trace
 from carruns.session import Session
-from carruns.subscriber import RunFollower, Watcher
+from carruns.subscriber import RunSubscriber, Watcher
 
 from .driver import Driver
 from .run import Run
@@ -29,7 +29,7 @@ T = TypeVar("T")
 class Client:
     """The daemon's client for programs without an event loop; safe to use from any number of threads.
 
-    ``car_dir`` and ``socket`` are found as SPEC section 1 says.  ``autostart``: start a daemon if none
+    ``car_dir`` and ``socket`` are found as docs/files.md says.  ``autostart``: start a daemon if none
     answers (``None``: unless ``CARRUNS_AUTOSTART=0``).  ``timeout``: seconds a question may take.
     ``budget``: seconds that an outage of the daemon may cost the agent in all, over however many calls.
     ``strict``: raise ``NotStored`` instead of spooling, ``ValueError`` instead of bending, and wait up to
@@ -57,7 +57,8 @@ class Client:
         )  # fmt: skip
         self._engine = self._core.engine
         self._driver = Driver(self._engine)
-        watch_over(self, at_exit=True)
+        tell_after_fork(self)
+        tell_at_exit(self)
 
     @property
     def car_dir(self) -> str:
@@ -100,7 +101,7 @@ class Client:
 
     def _begin(self, agent: str, run_id: str | None, details: dict[str, Any]) -> Run:
         session = self._core.new_session(agent, run_id, details)
-        self._driver.run(self._core.desk.open_run(session))
+        self._driver.run(self._core.deliverer.open_run(session))
         return Run(self, session)
 
     def resume(self, run_id: str) -> Run:
@@ -113,24 +114,24 @@ class Client:
         if found.get("status") == "completed":
             raise calls.run_has_outcome(run_id)
         session = Session(run_id, str(found.get("agent_id", "")), writer)
-        self._driver.run(self._core.desk.open_run(session))
+        self._driver.run(self._core.deliverer.open_run(session))
         return Run(self, session, turns_before=int(found.get("turn_count", 0)))
 
     def flush(self) -> list[Delivery]:
         """Wait for the daemon's word on all runs in progress, within the budget; spool what it does not have."""
         with self._driver.lock:
             sessions = list(self._core.courier.sessions.values())
-        self._driver.run(self._core.desk.settle_all())
+        self._driver.run(self._core.deliverer.settle_all())
         with self._driver.lock:
-            return [self._core.desk.delivery(session) for session in sessions]
+            return [self._core.deliverer.delivery(session) for session in sessions]
 
     def close(self) -> None:
         """Hand over what is not yet stored, spool the rest, close the connection.  Runs are not ended by this."""
         try:
-            self._driver.run(self._core.desk.settle_all())
+            self._driver.run(self._core.deliverer.settle_all())
         finally:
             with self._driver.lock:
-                self._core.desk.leave()
+                self._core.deliverer.leave()
 
     def __enter__(self) -> Self:
         return self
@@ -143,13 +144,13 @@ class Client:
     def __del__(self) -> None:
         if "_driver" in self.__dict__:  # __init__ may have raised
             try:
-                self._core.desk.leave()
+                self._core.deliverer.leave()
             except Exception:
                 return  # the interpreter is half gone; the spool and the kernel have what could be saved
 
     def _at_exit(self) -> None:
         """Deliver before the interpreter goes, but stay usable: other exit handlers may record after this one."""
-        self._driver.blocking().run(self._core.desk.settle_all())
+        self._driver.blocking().run(self._core.deliverer.settle_all())
 
     def _after_fork(self) -> None:
         self._driver.renew()
@@ -255,7 +256,7 @@ class Client:
 
     def subscribe(self, run_id: str) -> Subscription:
         """Follow a run: its turns so far, then its records as they come, until it ends."""
-        return Subscription(RunFollower(self._core.new_engine(), run_id))
+        return Subscription(RunSubscriber(self._core.new_engine(), run_id))
 
     def watch(self, agent_id: str | None = None) -> Watch:
         """Follow the starts, turns and ends of all runs, or of one agent's; the open ones come first."""

@@ -1,6 +1,6 @@
 """Waiting for the synchronous client: a lock, ``poll``, and nothing running in the background.
 
-Theory of operation.  The engine's and the desk's steps (see ``engine``) run under one lock.  Where they wait,
+Theory of operation.  The engine's and the deliverer's steps (see ``engine``) run under one lock.  Where they wait,
 the lock is let go; one waiting thread at a time polls the socket for reading, the others wait to be told that
 something changed, so that no answer wakes the wrong thread only.  Whoever reads hands every answer to its
 owner.  The lock is re-entrant: a signal handler that records a turn in the middle of one must not hang.

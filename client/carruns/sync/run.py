@@ -1,4 +1,4 @@
-# Made from ../aio/run.py by tools/make_sync.py: change that, then `make sync`.
+# Made from ../aio/run.py by client/make_sync.py: change that, then `make sync`.
 """One run of an agent, as the synchronous client has it."""
 
 from __future__ import annotations
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from carruns.core import PLAIN_TURN
 from carruns.fields import TurnFields
 from carruns.link import NOWAIT
 from carruns.protocol import nesting
 from carruns.results import Delivery
 from carruns.run_base import RunBase
 from carruns.session import TURN_COST, Session
+from carruns.turns import PLAIN_TURN
 
 if TYPE_CHECKING:
     from .client import Client
@@ -44,9 +44,9 @@ class Run(RunBase):
             turn = self._encode(fields)
             # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.
             if len(turn) - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH or len(turn) > PLAIN_TURN:
-                turn = self._core.checked(fields, turn)
+                turn = self._turns.check(fields, turn)
         except Exception:
-            turn = self._core.encoded(fields)
+            turn = self._turns.encode_slowly(fields)
         if "tool" in fields:
             self._tool_calls += 1
         session = self._session
@@ -65,7 +65,7 @@ class Run(RunBase):
                 session.cost = cost = session.cost + len(line) + TURN_COST
                 try:
                     sent = link.send(line, NOWAIT)
-                    if sent == len(line) and cost < session.mark:
+                    if sent == len(line) and cost < session.flush_at:
                         return
                     link.rest = line[sent:]
                 except BlockingIOError:
@@ -77,8 +77,8 @@ class Run(RunBase):
 
     def _slowly(self, turn: bytes, seq: int) -> None:
         """Get a turn somewhere that could not just be sent: one that is taken (``seq``), or one that is not."""
-        desk = self._core.desk
-        self._driver.run(desk.record(self._session, turn) if turn else desk.placed(self._session, seq))
+        deliverer, session = self._core.deliverer, self._session
+        self._driver.run(deliverer.record(session, turn) if turn else deliverer.placed(session, seq))
 
     def model_turn(
         self,
@@ -93,7 +93,7 @@ class Run(RunBase):
         fields = self._model_turn(
             assistant_text, requested_tool_calls, model_id, token_usage, duration_ms, turn_index
         )
-        self._slowly(self._core.encoded(fields), -1)
+        self._slowly(self._turns.encode_slowly(fields), -1)
 
     def flush(self, *, durable: bool = False) -> Delivery:
         """Wait for the daemon's word on all turns so far, and say where they are.
@@ -101,12 +101,12 @@ class Run(RunBase):
         ``durable`` asks that they are on the device.  Takes up to the client's ``timeout`` while the daemon
         works, what is left of the ``budget`` if there is none.
         """
-        return self._driver.run(self._core.desk.flush(self._session, durable=durable))
+        return self._driver.run(self._core.deliverer.flush(self._session, durable=durable))
 
     def delivery(self) -> Delivery:
         """Say where the turns are, as far as is known now; asks nobody."""
         with self._driver.lock:
-            return self._core.desk.delivery(self._session)
+            return self._core.deliverer.delivery(self._session)
 
     def finish(
         self,
@@ -131,7 +131,7 @@ class Run(RunBase):
 
     def _finish(self, method: str, params: dict[str, Any]) -> Delivery:
         self._ended = True
-        return self._driver.run(self._core.desk.finish(self._session, method, params))
+        return self._driver.run(self._core.deliverer.finish(self._session, method, params))
 
     def succeed(
         self, summary: str = "", evidence: Sequence[Any] = (), metrics: dict[str, Any] | None = None

@@ -180,7 +180,7 @@ def test_path_tricks_stay_inside(shared: Daemon, wire: Wire, name: str) -> None:
 def test_names_of_300_bytes_conflict(shared: Daemon, wire: Wire, params: dict[str, str]) -> None:
     before = shared.files()
     error = wire.error("runs.start", intent="i", **params)
-    assert (error["code"], error["data"]["kind"]) == (-32005, "conflict")
+    assert (error["code"], error["data"]["kind"]) == (-32011, "conflict")
     assert "choose a shorter one" in error["message"]
     error = wire.error(
         "runs.append",

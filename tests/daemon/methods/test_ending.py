@@ -89,12 +89,16 @@ def test_abandon_and_resume(shared: Daemon, wire: Wire, agent: str) -> None:
     assert wire.summary(run)["status"] == "incomplete"
     assert wire.call("runs.record_turns", run_id=run, turns=[{}])["dropped"] == "run_terminal"
     assert wire.error("runs.complete", run_id=run, outcome=OUTCOME)["data"]["kind"] == "run_terminal"
-    assert wire.call("runs.resume", run_id=run, writer="w") == {
+    resumed = wire.call("runs.resume", run_id=run, writer="w")
+    assert resumed["client_id"] == resumed["resumed_from_client_id"]
+    assert {**resumed, "client_id": 0, "resumed_from_client_id": 0} == {
         "run_id": run,
         "agent_id": agent,
         "status": "in_progress",
         "turn_count": 1,
         "acked_seq": 0,
+        "client_id": 0,
+        "resumed_from_client_id": 0,
     }
     assert wire.summary(run)["status"] == "in_progress"
     assert wire.turns(run, "two", writer="w", seq=1)["base_index"] == 1
@@ -111,12 +115,9 @@ def test_abandon_without_a_reason_says_abandoned(shared: Daemon, wire: Wire, age
 
 def test_resume_of_an_open_run(wire: Wire, agent: str) -> None:
     run = wire.start(agent)
-    assert wire.call("runs.resume", run_id=run) == {
-        "run_id": run,
-        "agent_id": agent,
-        "status": "in_progress",
-        "turn_count": 0,
-    }
+    resumed = wire.call("runs.resume", run_id=run)
+    assert resumed.pop("client_id") == resumed.pop("resumed_from_client_id")
+    assert resumed == {"run_id": run, "agent_id": agent, "status": "in_progress", "turn_count": 0}
     assert wire.call("runs.resume", run_id=run, writer="w")["acked_seq"] is None
 
 

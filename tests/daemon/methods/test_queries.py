@@ -75,7 +75,8 @@ def test_get_trace(shared: Daemon, wire: Wire, agent: str) -> None:
         "run_id": run,
         "agent_id": agent,
         "records": shared.records(agent, run),
-        "cursor": 3,
+        "cursor": 0,
+        "line": 3,
         "skipped": 0,
     }
     assert wire.call("runs.get_trace", run_id=run, agent_id=agent) == result
@@ -95,7 +96,8 @@ def test_pages_of_a_trace_make_the_whole(wire: Wire, agent: str, limit: int) -> 
         page = wire.call("runs.get_trace", run_id=run, cursor=cursor, limit=limit)
         assert len(page["records"]) <= limit
         records += page["records"]
-        cursor = page["cursor"]
+        assert page["cursor"] == cursor
+        cursor = page["line"]
         if "next_cursor" not in page:
             break
         assert page["next_cursor"] == cursor
@@ -104,7 +106,8 @@ def test_pages_of_a_trace_make_the_whole(wire: Wire, agent: str, limit: int) -> 
     wire.turns(run, "later")
     tail = wire.call("runs.get_trace", run_id=run, cursor=cursor)
     assert [record["prompt"] for record in tail["records"]] == ["later"]
-    assert wire.call("runs.get_trace", run_id=run, cursor=10_000)["records"] == []
+    beyond = wire.call("runs.get_trace", run_id=run, cursor=10_000)
+    assert (beyond["records"], beyond["cursor"], beyond["line"]) == ([], 10_000, 13)
 
 
 def _whole_trace(wire: Wire, run: str, meanwhile: Any = None) -> tuple[list[Any], int]:

@@ -103,14 +103,14 @@ def test_start_twice_in_one_piece_is_one_run(shared: Daemon, wire: Wire, agent: 
 def test_one_key_of_two_agents_conflicts(shared: Daemon, wire: Wire, agent: str) -> None:
     wire.start(agent, idempotency_key=f"key-{agent}")
     error = wire.error("runs.start", intent="i", agent_id=f"{agent}-2", idempotency_key=f"key-{agent}")
-    assert (error["code"], error["data"]["kind"]) == (-32005, "conflict")
+    assert (error["code"], error["data"]["kind"]) == (-32011, "conflict")
     assert not (shared.car_dir / "runs" / f"{agent}-2").exists()
 
 
 def test_two_ids_that_meet_on_one_file_conflict(shared: Daemon, wire: Wire, agent: str) -> None:
     wire.start(agent, idempotency_key=f"{agent}/1")
     error = wire.error("runs.start", intent="i", agent_id=agent, idempotency_key=f"{agent}_1")
-    assert (error["code"], error["data"]["kind"]) == (-32005, "conflict")
+    assert (error["code"], error["data"]["kind"]) == (-32011, "conflict")
     assert f"{agent}_1" in error["message"]
     assert len(shared.records(agent, f"{agent}_1")) == 1
     assert wire.call("runs.agent_for_run", run_id=f"{agent}_1") is None

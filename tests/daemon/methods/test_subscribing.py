@@ -12,14 +12,14 @@ def test_subscribe_then_events(shared: Daemon, wire: Wire, agent: str) -> None:
         snapshot = follower.call("runs.subscribe", run_id=run)
         turns = snapshot.pop("turns_so_far")
         assert [turn["prompt"] for turn in turns] == ["a", "b"]
-        assert snapshot == {"run_id": run, "agent_id": agent, "cursor": 3, "status": "in_progress"}
+        assert snapshot == {"run_id": run, "agent_id": agent, "cursor": 2, "line": 3, "status": "in_progress"}
         wire.turns(run, "c", "d")
         wire.complete(run, "failure")
         events = [follower.event() for _ in range(3)]
         assert {event["method"] for event in events} == {"runs.trace.event"}
         assert {event["jsonrpc"] for event in events} == {"2.0"}
         bodies = [event["params"] for event in events]
-        assert [body["cursor"] for body in bodies] == [4, 5, 6]
+        assert [(body["cursor"], body["line"]) for body in bodies] == [(3, 4), (4, 5), (4, 6)]
         assert [body["record"] for body in bodies] == shared.records(agent, run)[3:]
         assert [body["status"] for body in bodies] == ["in_progress", "in_progress", "completed"]
         assert all(body["run_id"] == run and body["agent_id"] == agent for body in bodies)
@@ -31,7 +31,8 @@ def test_subscribe_to_an_ended_run(wire: Wire, agent: str) -> None:
     wire.turns(run, "a")
     wire.complete(run)
     snapshot = wire.call("runs.subscribe", run_id=run)
-    assert (snapshot["status"], snapshot["cursor"], len(snapshot["turns_so_far"])) == ("completed", 3, 1)
+    assert (snapshot["status"], snapshot["cursor"], len(snapshot["turns_so_far"])) == ("completed", 1, 1)
+    assert snapshot["line"] == 3
 
 
 def test_unsubscribe(wire: Wire, agent: str) -> None:
@@ -51,7 +52,8 @@ def test_a_subscription_sees_the_abandoning_and_the_return(wire: Wire, agent: st
     wire.call("runs.resume", run_id=run)
     wire.turns(run, "back")
     events = [wire.event()["params"] for _ in range(2)]
-    assert [(event["cursor"], event["status"]) for event in events] == [(2, "incomplete"), (3, "in_progress")]
+    assert [(event["cursor"], event["line"]) for event in events] == [(0, 2), (1, 3)]
+    assert [event["status"] for event in events] == ["incomplete", "in_progress"]
 
 
 def test_watch(shared: Daemon, wire: Wire, agent: str) -> None:

@@ -1,7 +1,7 @@
 """Make the synchronous client from the asynchronous one: ``client/carruns/sync`` from ``client/carruns/aio``.
 
 The two differ in how they wait, which is in the ``driver.py`` of each, and in the words below.
-``python tools/make_sync.py`` writes; with ``--check`` it only tells, by its exit status, whether anything is
+``python client/make_sync.py`` writes; with ``--check`` it only tells, by its exit status, whether anything is
 to be written.  The idea is httpcore's ``unasync.py``.
 """
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CLIENT = Path(__file__).parent.parent / "client" / "carruns"
+CLIENT = Path(__file__).parent / "carruns"
 FILES = ("run.py", "client.py", "subscriptions.py")
 WRITTEN_BY_HAND = ("__init__.py", "driver.py")
 WORDS = (
@@ -38,7 +38,7 @@ def made(name: str) -> str:
     text = (CLIENT / "aio" / name).read_text()
     for word, instead in WORDS:
         text = re.sub(word, instead, text)
-    text = f"# Made from ../aio/{name} by tools/make_sync.py: change that, then `make sync`.\n{text}"
+    text = f"# Made from ../aio/{name} by client/make_sync.py: change that, then `make sync`.\n{text}"
     for tidy in (("check", "--select", "I", "--fix"), ("format",)):
         command = [sys.executable, "-m", "ruff", *tidy, "--quiet", "--stdin-filename", f"{CLIENT}/sync/{name}", "-"]
         text = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=True).stdout
