@@ -170,7 +170,7 @@ def test_events_reach_a_handler(daemon: Daemon, runtime: Runtime) -> None:
     daemon.wire().turns(run, "from elsewhere")
     event = runtime.call("heard")
     assert event["record"]["prompt"] == "from elsewhere"
-    assert (event["run_id"], event["cursor"], event["status"]) == (run, 2, "in_progress")
+    assert (event["run_id"], event["cursor"], event["status"]) == (run, 1, "in_progress")
 
 
 def test_a_runtime_that_dies_leaves_its_run_to_be_resumed(daemon: Daemon, bridge: Bridge, runtime: Runtime) -> None:

@@ -47,7 +47,7 @@ class TracePage(Struct):
     run_id: str = ""
     agent_id: str = ""
     records: list[Raw] = []  # msgspec copies it
-    cursor: int = 0
+    line: int = 0
     next_cursor: int | None = None
     skipped: int = 0
     not_found: bool = False
@@ -238,7 +238,7 @@ class TraceBuilder:
         self._lines += page.records
         self._skipped += page.skipped
         agent_id = page.agent_id or self._agent_id or ""
-        self.trace = Trace(page.run_id or self._run_id, agent_id, self._lines, page.cursor, self._skipped)
+        self.trace = Trace(page.run_id or self._run_id, agent_id, self._lines, page.line, self._skipped)
 
     def page(self, page: TracePage) -> Iterator[Record]:
         """Return a page's records, decoded one by one, and keep nothing; raises ``RunNotFound``."""

@@ -39,11 +39,16 @@ class Delivery(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One record of a run as a subscriber sees it; ``cursor`` is the position in the run's file after it."""
+    """One record of a run as a subscriber sees it.
+
+    ``cursor`` is the number of the run's turns up to and with it, ``line`` that of its file's lines; ``status`` is
+    the run's behind it.
+    """
 
     record: Record
     cursor: int
     status: str
+    line: int
 
 
 _record: Decoder[dict[str, Any]] = Decoder(dict[str, Any])
@@ -57,14 +62,14 @@ def decoded(lines: Iterable[Raw]) -> Iterator[Record]:
 class Trace(Sequence[Record]):
     """The records of one run, in order.  Kept as the bytes that came; each is decoded when it is looked at.
 
-    ``skipped`` counts lines of the file that could not be read; ``cursor`` is the position after the last
-    record.
+    ``skipped`` counts lines of the file that could not be read; ``line`` is the number of the file's lines up to
+    and with the last record: ``get_trace`` goes on behind it.
     """
 
-    __slots__ = ("_lines", "agent_id", "cursor", "run_id", "skipped")
+    __slots__ = ("_lines", "agent_id", "line", "run_id", "skipped")
 
-    def __init__(self, run_id: str, agent_id: str, lines: list[Raw], cursor: int, skipped: int) -> None:
-        self.run_id, self.agent_id, self.cursor, self.skipped = run_id, agent_id, cursor, skipped
+    def __init__(self, run_id: str, agent_id: str, lines: list[Raw], line: int, skipped: int) -> None:
+        self.run_id, self.agent_id, self.line, self.skipped = run_id, agent_id, line, skipped
         self._lines = lines
 
     def __len__(self) -> int:

@@ -1,11 +1,11 @@
 """Follow a run, or all open ones, as it happens: no record missed, none twice, over restarts of the daemon.  Pure.
 
-Theory of operation.  A subscriber has an engine, and so a connection, of its own.  Its ``position`` is the
-cursor (lines of the run's file) after the last record it handed out.  An event right behind the position is
-handed out; one further on shows that the daemon left some out for us, being slow, and those are fetched with
-``runs.get_trace``; one at or before it was seen already.  After a lost connection it subscribes again and
-fetches what came meanwhile. Where the last events are the ones left out, none follows to show it: so after a
-flood the trace is looked at.
+Theory of operation.  A subscriber has an engine, and so a connection, of its own.  Its ``position`` is the number
+of the file's lines up to the last record it handed out (``line`` on the wire).  An event right behind the position
+is handed out; one further on shows that the daemon left some out for us, being slow, and those are fetched with
+``runs.get_trace``; one at or before it was seen already.  After a lost connection it subscribes again and fetches
+what came meanwhile.  Where the last events are the ones left out, none follows to show it: so after a flood the
+trace is looked at.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class _Snapshot(Struct):
     agent_id: str = ""
     turns_so_far: list[dict[str, Any]] = []
     cursor: int = 0
+    line: int = 0
     status: str = ""
 
 
@@ -40,6 +41,7 @@ class _TraceEvent(Struct):
     run_id: str = ""
     record: dict[str, Any] = {}
     cursor: int = 0
+    line: int = 0
     status: str = ""
 
 
@@ -107,6 +109,7 @@ class RunSubscriber(Subscriber):
         self.agent_id: str | None = None
         self.position = -1
         self._ready: deque[Event] = deque()
+        self._turns = 0  # handed out
         self._over = False
 
     def _question(self) -> tuple[str, dict[str, Any]]:
@@ -120,7 +123,7 @@ class RunSubscriber(Subscriber):
         while True:
             if self._ready:
                 event = self._ready.popleft()
-                self.position = max(self.position, event.cursor)
+                self.position = max(self.position, event.line)
                 return event
             if self._over or self._closed:
                 return None
@@ -140,42 +143,42 @@ class RunSubscriber(Subscriber):
         if self.position < 0:
             self._replay(snapshot)
         else:
-            yield from self._fetch(snapshot.cursor, snapshot.status)
+            yield from self._fetch(snapshot.line, snapshot.status)
         if snapshot.status != "in_progress":
             yield from self._fetch_end(snapshot)
             self._over = True
 
     def _replay(self, snapshot: _Snapshot) -> None:
-        """Hand out the turns so far; their cursors count back from the end: only ``started`` is before them."""
+        """Hand out the turns so far; their lines count back from the end: only ``started`` is before them."""
         turns = snapshot.turns_so_far
-        first = snapshot.cursor - len(turns) - (snapshot.status != "in_progress")
+        first = snapshot.line - len(turns) - (snapshot.status != "in_progress")
         for number, turn in enumerate(turns, start=1):
-            self._ready.append(Event(Record(turn), first + number, snapshot.status))
-        self.position = snapshot.cursor
+            self._hand_out(Record(turn), first + number, snapshot.status)
+        self.position = snapshot.line
 
     def _fetch_end(self, snapshot: _Snapshot) -> Steps[None]:
         """The snapshot holds turns only; the end of a run that is over is its file's last record."""
-        if any(event.record.get("record") == "ended" for event in self._ready) or snapshot.cursor < 1:
+        if any(event.record.get("record") == "ended" for event in self._ready) or snapshot.line < 1:
             return
-        call = calls.trace_page(self.run_id, self.agent_id, snapshot.cursor - 1, _PAGE)
+        call = calls.trace_page(self.run_id, self.agent_id, snapshot.line - 1, _PAGE)
         page = yield from self.engine.query(call)
         for raw in page.records:
             record = Record(msgspec.json.decode(raw))
             if record.get("record") == "ended":
-                self._ready.append(Event(record, page.cursor, snapshot.status))
+                self._hand_out(record, page.line, snapshot.status)
 
     def _fetch(self, upto: int, status: str) -> Steps[None]:
-        """Hand out what lies between the position and the cursor ``upto``."""
-        at = max([self.position, *(event.cursor for event in self._ready)])
+        """Hand out what lies between the position and line ``upto``."""
+        at = max([self.position, *(event.line for event in self._ready)])
         while at < upto:
             call = calls.trace_page(self.run_id, self.agent_id, at, min(_PAGE, upto - at))
             page = yield from self.engine.query(call)
-            if page.not_found or page.cursor <= at:
+            if page.not_found or page.line <= at:
                 return
-            first = page.cursor - len(page.records)
+            first = page.line - len(page.records)
             for number, raw in enumerate(page.records, start=1):
-                self._ready.append(Event(Record(msgspec.json.decode(raw)), max(at + 1, first + number), status))
-            at = page.cursor
+                self._hand_out(Record(msgspec.json.decode(raw)), max(at + 1, first + number), status)
+            at = page.line
         self.position = max(self.position, at) if not self._ready else self.position
 
     def _look_behind(self) -> Steps[None]:
@@ -183,24 +186,28 @@ class RunSubscriber(Subscriber):
         self.engine.flooded = False
         page = yield from self.engine.query(calls.trace_page(self.run_id, self.agent_id, self.position, _PAGE))
         self.engine.flooded = bool(page.records)
-        self._hand_out(page, "in_progress")
+        self._hand_out_page(page, "in_progress")
         self._over = bool(self._ready) and self._ready[-1].record.get("record") == "ended"
 
-    def _hand_out(self, page: calls.TracePage, status: str) -> None:
-        at = max([self.position, *(event.cursor for event in self._ready)])
-        first = page.cursor - len(page.records)
+    def _hand_out(self, record: Record, line: int, status: str) -> None:
+        self._turns += record.get("record") in ("turn", "model_turn")
+        self._ready.append(Event(record, self._turns, status, line))
+
+    def _hand_out_page(self, page: calls.TracePage, status: str) -> None:
+        at = max([self.position, *(event.line for event in self._ready)])
+        first = page.line - len(page.records)
         for number, raw in enumerate(page.records, start=1):
             record = Record(msgspec.json.decode(raw))
             ended = record.get("termination") if record.get("record") == "ended" else None
             now = status if not isinstance(ended, dict) else _STATUS_OF_END.get(str(ended.get("kind")), status)
-            self._ready.append(Event(record, max(at + 1, first + number), now))
+            self._hand_out(record, max(at + 1, first + number), now)
 
     def _take(self, event: _TraceEvent) -> Steps[None]:
-        if event.run_id != self.run_id or event.cursor <= self.position:
+        if event.run_id != self.run_id or event.line <= self.position:
             return
-        if event.cursor > self.position + 1:
-            yield from self._fetch(event.cursor - 1, event.status)
-        self._ready.append(Event(Record(event.record), event.cursor, event.status))
+        if event.line > self.position + 1:
+            yield from self._fetch(event.line - 1, event.status)
+        self._hand_out(Record(event.record), event.line, event.status)
         if event.record.get("record") == "ended":
             self._over = True
 

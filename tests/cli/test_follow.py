@@ -39,7 +39,7 @@ def test_tail_follows_a_run_to_its_end(live: Place) -> None:
     seen += [json.loads(line) for line in following.communicate(timeout=30)[0].splitlines()]
     assert following.returncode == 0
     assert [item["record"]["record"] for item in seen] == ["started", "turn", "turn", "ended"]
-    assert [item["cursor"] for item in seen] == [1, 2, 3, 4]
+    assert [item["line"] for item in seen] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

@@ -114,7 +114,8 @@ class Store:
         end = at + len(page)
         more = {"next_cursor": end} if end < len(records) else {}
         return {
-            "run_id": params["run_id"], "agent_id": run.start["agent_id"], "records": page, "cursor": end,
+            "run_id": params["run_id"], "agent_id": run.start["agent_id"], "records": page, "cursor": at,
+            "line": end,
             "skipped": 0, **more,
         }  # fmt: skip
 

@@ -34,7 +34,7 @@ def test_what_was_then_what_comes_then_the_end(car: Path) -> None:
             events += list(subscription)
     assert numbers(events) == list(range(20))
     assert events[-1].record["record"] == "ended"
-    assert [event.cursor for event in events] == list(range(2, 23))
+    assert [event.line for event in events] == list(range(2, 23))
 
 
 @pytest.mark.usefixtures("daemon")
@@ -44,7 +44,7 @@ def test_a_run_that_has_ended(car: Path) -> None:
             run.turn(parameters=0)
         events = list(client.subscribe(run.id))
     assert [event.record["record"] for event in events] == ["turn", "ended"]
-    assert [event.cursor for event in events] == [2, 3]
+    assert [event.line for event in events] == [2, 3]
 
 
 @pytest.mark.usefixtures("daemon")

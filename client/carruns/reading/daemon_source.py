@@ -40,7 +40,7 @@ class DaemonSource:
     def last(self, run_id: str, agent_id: str, count: int) -> list[Record]:
         """Ask ``runs.get_trace`` behind the end, which says where that is, and once more before it."""
         place = {"run_id": run_id, "agent_id": agent_id}
-        end = self.client.call("runs.get_trace", {**place, "cursor": _END, "limit": 1}).get("cursor", 0)
+        end = self.client.call("runs.get_trace", {**place, "cursor": _END, "limit": 1}).get("line", 0)
         page = self.client.call("runs.get_trace", {**place, "cursor": max(0, end - count)})
         return [Record(record) for record in page.get("records", [])][-count:]
 

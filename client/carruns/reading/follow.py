@@ -1,7 +1,7 @@
 """Follow many runs through restarts of the daemon: every record once, in each run's order.
 
-Theory of operation.  ``runs.watch`` brings records with their cursor, the number of lines of the run's file up to
-and with them.  For each run the cursor of the last record handed out is kept: the next one is handed out, an older
+Theory of operation.  ``runs.watch`` brings records with their ``line``, the number of lines of the run's file up to
+and with them.  For each run the line of the last record handed out is kept: the next one is handed out, an older
 one was seen already, a later one shows a gap, which is fetched with ``runs.get_trace``.  Whenever the watch is made
 anew (at first, and after every lost connection) all runs that are not over are caught up with in the same way, and
 so are those that began meanwhile.
@@ -34,11 +34,11 @@ _PAUSE = 0.3  # seconds between two looks for a daemon
 
 
 class Item(NamedTuple):
-    """One record of a run; ``cursor`` is its line number in the file, from 1."""
+    """One record of a run; ``line`` is its number in the file, from 1."""
 
     run_id: str
     agent_id: str
-    cursor: int
+    line: int
     record: Record
 
 
@@ -82,7 +82,7 @@ class Following:
         self._client, self._agent_id, self._run_id, self._last = client, agent_id, run_id, last
         self._tell = tell
         self._watch = Watch(_MarkedWatcher(client._core.new_engine(), agent_id))
-        self._cursors: dict[str, int] = {}
+        self._lines: dict[str, int] = {}
         self._over: set[str] = set()
         self._ready: deque[Item] = deque()
         self._began = began
@@ -133,12 +133,12 @@ class Following:
             runs = self._client.list_runs(self._agent_id, since=times.render(self._since, 9))
             runs += [Record(run_id=run_id, agent_id="", status="") for run_id in self._unfinished(runs)]
         for run in reversed(runs):
-            known = self._cursors.get(run.run_id)
+            known = self._lines.get(run.run_id)
             if known is None:
-                known = self._first_cursor(run) if first else 0
+                known = self._first_line(run) if first else 0
             self._fetch(run.run_id, run.agent_id, known, _END)
 
-    def _first_cursor(self, run: Record) -> int:
+    def _first_line(self, run: Record) -> int:
         """Return where to begin with a run that was there before us, or began while we looked for the daemon."""
         if (instant(run.started_at) or 0) >= self._began:
             return 0
@@ -147,46 +147,46 @@ class Following:
 
     def _unfinished(self, runs: list[Record]) -> list[str]:
         listed = {run.run_id for run in runs}
-        return [run_id for run_id in self._cursors if run_id not in self._over and run_id not in listed]
+        return [run_id for run_id in self._lines if run_id not in self._over and run_id not in listed]
 
     def _end_of(self, run: Record) -> int:
         page = self._page(run.run_id, run.agent_id, _END, 1)
-        return 0 if page is None else page.cursor
+        return 0 if page is None else page.line
 
-    def _page(self, run_id: str, agent_id: str, cursor: int, limit: int | None) -> calls.TracePage | None:
-        answer = self._client._ask(calls.trace_page(run_id, agent_id or None, cursor, limit))
+    def _page(self, run_id: str, agent_id: str, line: int, limit: int | None) -> calls.TracePage | None:
+        answer = self._client._ask(calls.trace_page(run_id, agent_id or None, line, limit))
         return None if answer.not_found else answer
 
-    def _fetch(self, run_id: str, agent_id: str, cursor: int, upto: int) -> None:
-        """Hand out what stands behind ``cursor``, as far as ``upto``."""
-        while cursor < upto:
-            page = self._page(run_id, agent_id, cursor, min(1000, upto - cursor))
-            if page is None or page.cursor <= cursor:
+    def _fetch(self, run_id: str, agent_id: str, line: int, upto: int) -> None:
+        """Hand out what stands behind ``line``, as far as ``upto``."""
+        while line < upto:
+            page = self._page(run_id, agent_id, line, min(1000, upto - line))
+            if page is None or page.line <= line:
                 break
-            first = page.cursor - len(page.records)
+            first = page.line - len(page.records)
             for number, raw in enumerate(page.records, start=1):
                 self._add(run_id, page.agent_id or agent_id, first + number, Record(msgspec.json.decode(raw)))
-            cursor = page.cursor
-        self._cursors[run_id] = max(cursor, self._cursors.get(run_id, 0))
+            line = page.line
+        self._lines[run_id] = max(line, self._lines.get(run_id, 0))
 
     def _record(self, event: Record) -> None:
-        run_id, cursor = str(event.get("run_id")), int(event.get("cursor", 0))
-        known = self._cursors.get(run_id, 0 if event["record"].get("record") == "started" else cursor - 1)
-        if cursor <= known:
+        run_id, line = str(event.get("run_id")), int(event.get("line", 0))
+        known = self._lines.get(run_id, 0 if event["record"].get("record") == "started" else line - 1)
+        if line <= known:
             return
         agent_id = str(event.get("agent_id", ""))
-        if cursor > known + 1:
-            self._fetch(run_id, agent_id, known, cursor - 1)
-        self._add(run_id, agent_id, cursor, Record(event["record"]))
-        self._cursors[run_id] = cursor
+        if line > known + 1:
+            self._fetch(run_id, agent_id, known, line - 1)
+        self._add(run_id, agent_id, line, Record(event["record"]))
+        self._lines[run_id] = line
 
-    def _add(self, run_id: str, agent_id: str, cursor: int, record: Record) -> None:
+    def _add(self, run_id: str, agent_id: str, line: int, record: Record) -> None:
         kind: Any = record.get("record")
         (self._over.add if kind == "ended" else self._over.discard)(run_id)
         self._since = max(
             self._since, (instant(record.get("started_at")) or 0) - _LOOK_BACK if kind == "started" else 0
         )
-        self._ready.append(Item(run_id, agent_id, cursor, record))
+        self._ready.append(Item(run_id, agent_id, line, record))
 
 
 def wait_for_daemon(socket: Path, tell: Callable[[str], None]) -> None:

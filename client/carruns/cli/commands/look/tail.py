@@ -76,9 +76,9 @@ def _tell(text: str) -> None:
 def _shower(settings: Settings) -> Show:
     printer = EventPrinter(settings.screen)
 
-    def show(run_id: str, agent_id: str, cursor: int | None, record: Record) -> None:
+    def show(run_id: str, agent_id: str, line: int | None, record: Record) -> None:
         if settings.json:
-            place = {} if cursor is None else {"cursor": cursor}
+            place = {} if line is None else {"line": line}
             print_json({"run_id": run_id, "agent_id": agent_id, **place, "record": record})
             sys.stdout.flush()
         else:
