@@ -42,7 +42,7 @@ class Line(Struct, gc=False):
     reason: Any = None
     detached: Any = None
     agent_name: Any = None
-    index: Any = None
+    index: Any = -1  # for whoever has no line, but what was read of it elsewhere
     writer: Any = None
     seq: Any = None
 

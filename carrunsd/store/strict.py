@@ -22,6 +22,10 @@ class UnreadableError(ValueError):
     """A strict reader would refuse the line; the message says why."""
 
 
+class WrongTypeError(UnreadableError):
+    """A field has not the type that the seed's reader wants there; the message names it."""
+
+
 def too_deep(text: bytes) -> bool:
     """Tell whether valid JSON ``text``, one document a line, nests deeper than serde_json reads."""
     if not nesting.may_be_too_deep(text):
@@ -84,7 +88,7 @@ def line(record: Any) -> bytes:
         raise UnreadableError("the record nests too deep; a strict reader stops at 127 levels") from None
     wrong = typed.fault(msgspec.json.decode(text), writing=True)  # as it stands there: subclasses are gone
     if wrong:
-        raise UnreadableError(wrong)
+        raise WrongTypeError(wrong)
     if too_deep(text):
         raise UnreadableError("the record nests too deep; a strict reader stops at 127 levels")
     if too_big_a_number(text):
@@ -104,7 +108,7 @@ def one_end(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         kind = record.get("record")
         if kind == "ended":
             if end is not None and record != end:
-                raise UnreadableError("two different ends follow each other; a run has one")
+                raise WrongTypeError("two different ends follow each other; a run has one")
             if record == end:
                 continue
             end = record
