@@ -10,7 +10,7 @@ import os
 
 from carruns.protocol.framing import occurrences
 from carrunsd.store import reader
-from carrunsd.store.history import TURN_KINDS
+from carrunsd.store.history import TURN_KINDS, is_final
 
 BLOCK_BYTES = 256 << 10  # that is read at once: what fits the processor's cache is copied fast
 MAX_PAGE_BYTES = 384 << 10  # a page ends with the block, cut at a line's end, that reaches it: the second
@@ -106,7 +106,7 @@ def turns(fd: int, lines: int) -> list[bytes]:
         block = _first_lines(whole, lines)
         lines -= occurrences(block, b"\n") + (not block.endswith(b"\n"))
         good, _, _ = good_lines(block)
-        out += [text for text in good if is_turn(text)]
+        out += [text for text in good if kind_of(text) == "turn"]
         if lines <= 0 or len(block) < len(whole):
             break
     return out
@@ -115,12 +115,21 @@ def turns(fd: int, lines: int) -> list[bytes]:
 _TURN = b'{"record":"turn",'  # as every turn begins that a daemon has numbered
 
 
-def is_turn(text: bytes) -> bool:
-    """Tell whether a line that holds a record holds a turn, of whichever kind."""
+def kind_of(text: bytes) -> str:
+    """Return what a line that holds a record is to its run.
+
+    ``turn`` (of whichever kind), an end as the history's table calls it (``incomplete``, ``outcome``), else ``""``.
+    """
     if text.startswith(_TURN):
-        return True
+        return "turn"
     line = reader.parse_line(text)
-    return line is not None and line.record in TURN_KINDS
+    if line is None:
+        return ""
+    if line.record in TURN_KINDS:
+        return "turn"
+    if line.record != "ended":
+        return ""
+    return "outcome" if is_final(line.termination, line.final) else "incomplete"
 
 
 def good_lines(block: bytes) -> tuple[list[bytes], int, bool]:
