@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 
 from carruns.protocol.framing import occurrences
-from carrunsd.store import plain, reader, typed
+from carrunsd.store import plain, reader
+from carrunsd.store.history import is_final
+from carrunsd.store.typed import TURN_KINDS
 
 BLOCK_BYTES = 256 << 10  # that is read at once: what fits the processor's cache is copied fast
 MAX_PAGE_BYTES = 384 << 10  # a page ends with the block, cut at a line's end, that reaches it: the second
@@ -107,7 +109,7 @@ def turns(fd: int, lines: int) -> list[bytes]:
             if plain.turns(part) is not None:
                 out += part.split(b"\n")[:-1]
             else:
-                out += [text for text in _sifted(_texts(part))[0] if is_turn(text)]
+                out += [text for text in _sifted(_texts(part))[0] if kind_of(text) == "turn"]
         if lines <= 0 or len(block) < len(whole):
             break
     return out
@@ -116,12 +118,21 @@ def turns(fd: int, lines: int) -> list[bytes]:
 _TURN = b'{"record":"turn",'  # as every turn begins that a daemon has numbered
 
 
-def is_turn(text: bytes) -> bool:
-    """Tell whether a line that holds a record holds a turn, of whichever kind."""
+def kind_of(text: bytes) -> str:
+    """Return what a line that holds a record is to its run.
+
+    ``turn`` (of whichever kind), an end as the history's table calls it (``incomplete``, ``outcome``), else ``""``.
+    """
     if text.startswith(_TURN):
-        return True
+        return "turn"
     line = reader.parse_line(text)
-    return line is not None and line.record in typed.TURN_KINDS
+    if line is None:
+        return ""
+    if line.record in TURN_KINDS:
+        return "turn"
+    if line.record != "ended":
+        return ""
+    return "outcome" if is_final(line.termination, line.final) else "incomplete"
 
 
 def _good(block: bytes) -> tuple[list[bytes], int, bool]:

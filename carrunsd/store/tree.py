@@ -138,6 +138,11 @@ class Tree:
         """Unlink a run file."""
         os.unlink(path[1], dir_fd=self.directory(path[0]))
 
+    def remove_dir(self, name: str) -> None:
+        """Remove an agent's directory, which must be empty."""
+        self.forget(name)
+        os.rmdir(name, dir_fd=self._root_fd)
+
     def agent_dirs(self) -> list[str]:
         """Return the names of the agents' directories."""
         self._check_root(create=True)
