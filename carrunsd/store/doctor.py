@@ -60,10 +60,16 @@ def examine(root: str, examined: Examined) -> Iterator[Finding]:
     try:
         yield from _mode(root_fd, "runs", 0o700)
         for name in sorted(os.listdir(root_fd)):
-            if name != layout.NOBACKUP:
+            if not _is_beside(root_fd, name):
                 yield from _agent(root_fd, name, examined, seen)
     finally:
         os.close(root_fd)
+
+
+def _is_beside(root_fd: int, name: str) -> bool:
+    """Tell whether a name in the runs directory is a file that holds no run: our mark, an index of CAR's."""
+    status = os.stat(name, dir_fd=root_fd, follow_symlinks=False)
+    return stat.S_ISREG(status.st_mode) and not name.endswith(layout.SUFFIX)
 
 
 def _agent(root_fd: int, name: str, examined: Examined, seen: dict[str, str]) -> Iterator[Finding]:
@@ -174,12 +180,18 @@ class _Lines:
             yield self._no_record(text)
             better = mend.mended(text, self._known)
             if better is not None:
-                self._known.take(json.loads(better))
+                self._take_mended(json.loads(better))
             return
         self._records += 1
         self._examined.records += 1
         yield from self._kind(record)
         self._known.take(record)
+
+    def _take_mended(self, record: dict[str, Any]) -> None:
+        """What follows is judged as if the line before were readable: that is how it will stand."""
+        self._known.take(record)
+        if record["record"] == "started":
+            self._started = self._started or record
 
     def _no_record(self, text: bytes) -> Finding:
         remedy = "leave the line out (the original is kept)"
