@@ -327,4 +327,5 @@ class Peer:
         self._sock.close()
         self._core.feed.leave(self.output)
         self._core.owners.detach_all(self)
+        self._core.table.let_retired_go()
         self._host.gone(self)

@@ -60,17 +60,18 @@ class Catalog:
     def refresh(self, only: str | None = None) -> None:
         """List the directories that changed since the last time (``only`` this one of them)."""
         try:
-            names = set(self._tree.agent_dirs())
+            names = self._tree.agent_dirs()
         except OSError as error:
             log.error("the runs directory cannot be listed: %s", error)
             return
-        for gone in self._dirs.keys() - names:
+        for gone in self._dirs.keys() - names.keys():
             for entry in list(self._dirs[gone].values()):
                 self._drop(entry)
             self._mtimes.pop(gone, None)
             del self._dirs[gone]
-        for name in names if only is None else names & {only}:
-            self.refresh_dir(name)
+        for name in names if only is None else names.keys() & {only}:
+            if self._mtimes.get(name) != names[name]:
+                self.refresh_dir(name)
 
     def refresh_dir(self, name: str) -> None:
         """List one agent's directory, if it changed since the last time."""

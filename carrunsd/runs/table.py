@@ -197,7 +197,7 @@ class Table:
         """
         surplus = len(self._retired) - MAX_RETIRED
         if surplus > 0:
-            may_go = (old for old in self._retired if old is not keep and not old.watched)
+            may_go = (old for old in self._retired if old is not keep and not self._feed.is_watched(old.path))
             idle = filter(self._appender.is_idle, may_go)
             for old in list(itertools.islice(idle, surplus)):
                 self.forget(old)
