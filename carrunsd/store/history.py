@@ -37,10 +37,6 @@ AFTER: dict[tuple[RunStatus, str], RunStatus] = {
 }
 
 
-#: An index from here on does not move ``next_index``: what follows must stay a number that everyone can read.
-FAR_INDEX = 1 << 62
-
-
 class History(Struct):
     """What the records so far come to.
 
@@ -78,7 +74,7 @@ class History(Struct):
         highest = self.next_index - 1
         for turn in turns:
             count += 1
-            if highest < turn.index < FAR_INDEX:
+            if highest < turn.index < typed.FAR_INDEX:
                 highest = turn.index
             writer, seq = turn.writer, turn.seq
             if type(writer) is str and type(seq) is int and seq > writers.get(writer, -1):

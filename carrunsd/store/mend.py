@@ -32,7 +32,7 @@ class Known(Struct):
     def take(self, record: Json) -> None:
         """Account for a record that is readable."""
         kind = record["record"]
-        if kind in typed.TURN_KINDS and record["index"] < (1 << 62):
+        if kind in typed.TURN_KINDS and record["index"] < typed.FAR_INDEX:
             self.next_index = max(self.next_index, record["index"] + 1)
         elif kind == "started":
             self.run_id, self.agent_id = record["run_id"], record["agent_id"]

@@ -31,6 +31,8 @@ METRICS = ("turns", "tool_calls", "duration_ms", "retries", "actions_succeeded",
 _OUTCOME = ("status", "summary", "evidence", "metrics", "timestamp")
 
 MAX_INDEX = (1 << 64) - 1  # usize, and u64, where the seed runs
+#: An index from here on does not move the next one: what follows must stay a number that everyone can read.
+FAR_INDEX = 1 << 62
 _TAGS = ("kind", "type", "tag", "t")  # of an enum that is tagged, in the order of how often
 _CONTENTS = ("content", "data", "value", "c")
 

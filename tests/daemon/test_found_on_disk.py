@@ -105,6 +105,23 @@ def test_a_trace_is_the_same_each_time_it_is_read(make_daemon: Make, odd: bytes,
     assert sum(len(page["records"]) for page in first) == 401 + good
 
 
+@pytest.mark.parametrize("index", [1 << 62, (1 << 63) - 1, (1 << 64) - 1])
+def test_an_index_at_the_end_of_the_range_leaves_room_for_what_follows(make_daemon: Make, index: int) -> None:
+    daemon = make_daemon(config=config(adopt_grace_secs=600)).start()
+    daemon.stop()
+    path = daemon.file("agent-a", "far")
+    path.parent.mkdir(mode=0o700, parents=True)
+    start = {"record": "started", "run_id": "far", "agent_id": "agent-a", "intent": "i", "started_at": _LONG_AGO}
+    path.write_text(f'{json.dumps(start)}\n{{"record":"turn","index":0}}\n{{"record":"turn","index":{index}}}\n')
+    daemon.start()
+    wire = daemon.wire()
+    wire.call("runs.resume", run_id="far")
+    assert wire.turns("far", "one", "two")["base_index"] == 1
+    assert wire.complete("far")["ok"]
+    assert wire.summary("far")["turn_count"] == 4
+    assert [record["index"] for record in daemon.records("agent-a", "far")[1:-1]] == [0, index, 1, 2]
+
+
 _LONG_AGO = "2026-01-01T00:00:00Z"
 
 

@@ -64,6 +64,11 @@ def test_each_status_is_taken_and_listed(wire: Wire, agent: str, status: str) ->
         ({"status": "done", "summary": 5}, "summary"),
         ({"status": "done", "evidence": {}}, "evidence"),
         ({"status": "done", "metrics": []}, "metrics"),
+        *(
+            ({"status": "done", "metrics": {"duration_ms": n}}, "metrics.duration_ms")
+            for n in (12.7, -1, None, "3")
+        ),
+        ({"status": "done", "metrics": {"actions_failed": 1 << 64}}, "metrics.actions_failed"),
         ({"status": "done", "timestamp": "now"}, "timestamp"),
         ({"status": "done", "timestamp": "9999-12-31T23:59:59-10:00"}, "timestamp"),
         ("done", "outcome"),
