@@ -38,6 +38,13 @@ class Delivery(NamedTuple):
         return not (self.spooled or self.dropped or self.pending) and self.end in ("", "stored")
 
 
+class CancelRequest(NamedTuple):
+    """Somebody asks that a run be ended: why, and the key under which it was asked (each is told once)."""
+
+    reason: str
+    idempotency_key: str
+
+
 class Event(NamedTuple):
     """One record of a run as a subscriber sees it.
 
