@@ -31,6 +31,10 @@ class RunStatus(str, Enum):
 OUTCOME_STATUSES = ("success", "partial_success", "done", "give_up", "timeout", "failure")
 
 
+#: What a run's ``outcome_status`` may be beside them: a run that was cancelled; ends as CAR writes them.
+OTHER_ENDS = ("cancelled", "failed")
+
+
 class Record(dict[str, Any]):
     """A JSON object as it stands in the store, its keys readable as attributes too.
 
