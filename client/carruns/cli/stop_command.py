@@ -1,4 +1,4 @@
-"""Stopping the command of ``carruns exec`` once its run is to be cancelled: looks now and then, asks, then kills."""
+"""Stopping the command of ``carruns exec`` once its run is to be cancelled: look now and then, ask, then kill."""
 
 from __future__ import annotations
 
