@@ -31,6 +31,9 @@ class RunStatus(str, Enum):
 OUTCOME_STATUSES = ("success", "partial_success", "done", "give_up", "timeout", "failure")
 
 
+#: The kinds of records that are a turn: ours and the seed's, and a model's turn as CAR writes it.
+TURN_KINDS = ("turn", "model_turn")
+
 #: What a run's ``outcome_status`` may be beside them: a run that was cancelled; ends as CAR writes them.
 OTHER_ENDS = ("cancelled", "failed")
 

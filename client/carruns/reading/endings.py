@@ -31,7 +31,8 @@ def _folded(records: Sequence[Record]) -> Record | None:
 
     history, end = History(writers={}), None
     for record in records:
-        line = Line(record=str(record.get("record")), termination=record.get("termination"))
+        kind = str(record.get("record"))
+        line = Line(record=kind, termination=record.get("termination"), final=record.get("final"))
         history.take(line)
         if history.ended is line:
             end = record
