@@ -209,7 +209,8 @@ def test_a_signal_handler_records_in_the_middle_of_a_call(car: Path) -> None:
     assert int(stored) == 20000 + int(count)
     seen = numbers(trace_of(car, run_id))
     assert [n for n in seen if n >= 0] == list(range(20000))
-    assert [-n for n in seen if n < 0] == list(range(1, int(count) + 1))
+    # On a loaded machine a second signal comes into the handler before its own turn is taken, and goes first.
+    assert sorted(-n for n in seen if n < 0) == list(range(1, int(count) + 1))
 
 
 @pytest.mark.usefixtures("daemon")

@@ -48,11 +48,6 @@ class Source(Protocol):
         """Return a run's last records without reading all of it."""
 
 
-def runs_root(car_dir: Path) -> Path:
-    """Return the directory the runs are in."""
-    return car_dir / RUNS_NAME
-
-
 def open_source(car_dir: Path, socket: Path, tell: Callable[[str], None]) -> Source:
     """Return the daemon where one answers, else the files; then ``tell`` hears why."""
     found = probe(socket)
@@ -70,6 +65,6 @@ def open_source(car_dir: Path, socket: Path, tell: Callable[[str], None]) -> Sou
             return DaemonSource(client)
     from carruns.reading.file_source import FileSource
 
-    root = runs_root(car_dir)
+    root = car_dir / RUNS_NAME
     tell(f"{text}; reading the files in {root}")
     return FileSource(root)

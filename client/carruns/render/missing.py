@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
+from carruns.protocol.cut import MARKER
 from carruns.protocol.records import Record
 from carruns.render import harmless
 from carruns.render.value_lines import compact
 
-#: What stands where a turn was too large: the daemon (carrunsd/wire/cut.py) and the library (carruns/encoding.py)
-#: write it.  The library used to write ``[carruns: ...]``, and such files stay.
-_CUT = re.compile(r"\[(?:truncated|carruns): \d+ bytes missing\]")
 _MANY_TURNS = 5000  # so many are not gone through for it
 
 
@@ -42,7 +39,7 @@ def lost_indexes(turns: Sequence[Record]) -> list[str]:
 
 def count_cut(turns: Sequence[Record]) -> int:
     """Return how many turns hold the marker of something cut, in any form that was ever written."""
-    return sum(1 for turn in turns if _CUT.search(compact(turn)))
+    return sum(1 for turn in turns if MARKER.search(compact(turn)))
 
 
 def _lost_with_the_agent(turns: Sequence[Record]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _CODES = {
     "bold": "1", "dim": "2", "italic": "3", "reverse": "7", "red": "31", "green": "32", "yellow": "33",
@@ -10,8 +10,7 @@ _CODES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):  # no dataclass: every command loads this, and those cost 2 ms
     """``width``: cells of a line, ``None`` in a pipe, where nothing is cut.
 
     ``text_width``: cells for running text, in a pipe too.  ``unicode``: marks beyond ASCII can be printed.

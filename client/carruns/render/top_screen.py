@@ -5,7 +5,6 @@ What it shows are the rows of ``reading/open_runs.py``: one of the daemon, one f
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,7 @@ def screenful(style: Style, daemon: Row, runs: Sequence[Row], width: int, height
     """Return the picture for a live screen of that size, in colour: rich takes it away where there is none."""
     from rich.text import Text
 
-    style = dataclasses.replace(style, width=width, text_width=width, color=True)
+    style = style._replace(width=width, text_width=width, color=True)
     lines = plain(style, daemon, runs, height)
     return Text.from_ansi("\n".join(lines[:height]), no_wrap=True, overflow="crop")
 

@@ -16,7 +16,7 @@ OUTCOME: dict[str, Any] = {
     "status": "partial_success",
     "summary": "3 flaky tests",
     "evidence": [{"kind": "log", "description": "d", "data": {"x": 1}, "x_unknown": 2}],
-    "metrics": {"turns": 3, "duration_ms": 12.5, "x_unknown": 1},
+    "metrics": {"turns": 3, "duration_ms": 12, "x_unknown": 1.5},
     "timestamp": "2026-01-01T00:00:00.123456789Z",
     "x_unknown": {"y": None},
 }

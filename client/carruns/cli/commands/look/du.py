@@ -70,29 +70,7 @@ def _print(
     if not agents:
         screen.print("no runs")
         return
-    total = sum(agent["bytes"] for agent in agents)
-    rows = [
-        [
-            Cell(harmless.line(agent["agent_id"]), ("bold",)), Cell(units.count(agent["runs"])),
-            Cell(units.size(agent["bytes"])), Cell(f"{100 * agent['bytes'] / max(1, total):.0f}%", ("dim",)),
-        ]
-        for agent in agents
-    ]  # fmt: skip
-    rows.append(
-        [
-            Cell("all", ("dim",)),
-            Cell(units.count(sum(a["runs"] for a in agents))),
-            Cell(units.size(total)),
-            Cell(""),
-        ]
-    )
-    columns = (
-        Column("AGENT", flexible=True),
-        Column("RUNS", right=True),
-        Column("SIZE", right=True),
-        Column("", right=True),
-    )
-    screen.print_all(render(screen.style, columns, rows))
+    screen.print_all(render(screen.style, _AGENT_COLUMNS, _agent_rows(agents)))
     if largest:
         screen.print("\n" + screen.style.paint("the largest runs", "bold"))
         screen.print_all(render(screen.style, _RUN_COLUMNS, _run_rows(settings, largest)))
@@ -100,6 +78,12 @@ def _print(
     screen.print_all(f"  {text}" for text in retention_lines(rules, going, time.time_ns()))
 
 
+_AGENT_COLUMNS = (
+    Column("AGENT", flexible=True),
+    Column("RUNS", right=True),
+    Column("SIZE", right=True),
+    Column("", right=True),
+)
 _RUN_COLUMNS = (
     Column("ID"),
     Column("AGENT", flexible=True),
@@ -108,6 +92,19 @@ _RUN_COLUMNS = (
     Column("SIZE", right=True),
     Column("INTENT", flexible=True, least=16),
 )
+
+
+def _agent_rows(agents: list[dict[str, Any]]) -> list[list[Cell]]:
+    total = sum(agent["bytes"] for agent in agents)
+    rows = [
+        [
+            Cell(harmless.line(agent["agent_id"]), ("bold",)), Cell(units.count(agent["runs"])),
+            Cell(units.size(agent["bytes"])), Cell(f"{100 * agent['bytes'] / max(1, total):.0f}%", ("dim",)),
+        ]
+        for agent in agents
+    ]  # fmt: skip
+    runs = sum(agent["runs"] for agent in agents)
+    return [*rows, [Cell("all", ("dim",)), Cell(units.count(runs)), Cell(units.size(total)), Cell("")]]
 
 
 def _run_rows(settings: Settings, runs: list[Record]) -> list[list[Cell]]:
