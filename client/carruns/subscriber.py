@@ -146,9 +146,11 @@ class RunSubscriber(Subscriber):
 
     def _begin(self, snapshot: _Snapshot) -> Steps[None]:
         self.agent_id = snapshot.agent_id
-        if self.position < 0:
+        lines = 1 + len(snapshot.turns_so_far) + (snapshot.status != "in_progress")
+        if self.position < 0 and snapshot.line == lines:
             self._replay(snapshot)
-        else:
+        else:  # also at the beginning of a run that holds more than turns: a request to cancel it, a bad line
+            self.position = max(self.position, 1)
             yield from self._fetch(snapshot.line, snapshot.status)
         if snapshot.status != "in_progress":
             yield from self._fetch_end(snapshot)
