@@ -35,7 +35,10 @@ def test_a_detached_run_is_cancelled_and_shown_so(live: Place) -> None:
     done = live.run("cancel", run[:13], "--reason", "wrong disk")
     assert done.stdout == f"{run} cancelled\n"
     assert "cancelled" in live.run("list").stdout
-    assert "ended cancelled" in live.run("show", run).stdout
+    assert live.run("show", run).stdout.endswith("ended cancelled\n")
+    asked, over = live.run("tail", "-n", "2").stdout.splitlines()
+    assert "cancellation requested: wrong disk" in asked
+    assert over.endswith("■ cancelled")
     assert [row.run_id for row in live.json("list", "--outcome", "cancelled")] == [run]
     assert live.json("list", "--outcome", "failure") == []
     assert end(live, run).final is True
@@ -50,6 +53,7 @@ def test_the_receipt_as_json_is_the_same_again(live: Place) -> None:
     assert live.json("cancel", run, "--key", "k") == [first]
     (other,) = live.json("cancel", run)
     assert other.status == "already_terminal"
+    assert live.run("cancel", run).stdout == f"{run} was cancelled before\n"
 
 
 def test_an_ended_run_has_ended_by_itself(live: Place) -> None:

@@ -34,6 +34,9 @@ OUTCOME_STATUSES = ("success", "partial_success", "done", "give_up", "timeout", 
 #: The kinds of records that are a turn: ours and the seed's, and a model's turn as CAR writes it.
 TURN_KINDS = ("turn", "model_turn")
 
+#: Which of its times says when a record of any kind was made: the first that it has.
+TIMES = ("recorded_at", "ended_at", "requested_at", "started_at")
+
 #: What a run's ``outcome_status`` may be beside them: a run that was cancelled; ends as CAR writes them.
 OTHER_ENDS = ("cancelled", "failed")
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from carruns.protocol.records import TIMES
 from carruns.render import cells, harmless, units
 from carruns.render.other_records import CANCELLATION_KINDS, other_line
 from carruns.render.style import Style
@@ -112,6 +113,6 @@ def _brief(value: Any) -> str:
 
 def _clock(record: Mapping[str, Any], now_ns: int) -> str:
     """The local time of day of a record, to the millisecond."""
-    text = record.get("recorded_at") or record.get("ended_at") or record.get("started_at")
+    text = next((record[name] for name in TIMES if record.get(name)), None)
     at = units.instant(text) or now_ns
     return f"{datetime.fromtimestamp(at / units.SECOND):%H:%M:%S.%f}"[:-3]  # noqa: DTZ006  # local, on purpose

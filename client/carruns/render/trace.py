@@ -140,7 +140,8 @@ class TraceView:
             yield self._paint("in progress" if self._run.in_progress else "no end is recorded", "cyan")
             return
         outcome = outcome_of(end)
-        reason = f" ({harmless.line(end['reason'])})" if end.get("reason") else ""
+        said = end.get("reason")
+        reason = f" ({harmless.line(said)})" if said and said != self._run.summary.get("outcome_status") else ""
         yield f"{self._paint('ended', 'dim')} {self._status()}{reason}"
         yield from self._turn.part("summary", outcome.get("summary") or None, "dim")
         for item in outcome.get("evidence") or []:

@@ -67,5 +67,7 @@ def cancel(settings: Settings, run: str, agent: str | None, reason: str, key: st
 def _sentence(receipt: dict[str, Any], summary: dict[str, Any]) -> str:
     status = receipt["status"]
     said = _SAID.get(status, harmless.line(status))
-    how = f" ({harmless.line(summary.get('outcome_status', '?'))})" if status == "already_terminal" else ""
-    return f"{harmless.line(receipt['run_id'])} {said}{how}"
+    if status == "already_terminal":
+        outcome = harmless.line(summary.get("outcome_status", "?"))
+        said = "was cancelled before" if outcome == "cancelled" else f"{said} ({outcome})"
+    return f"{harmless.line(receipt['run_id'])} {said}"
