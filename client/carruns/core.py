@@ -10,7 +10,8 @@ import time
 from typing import Any
 
 from carruns import autostart, spool
-from carruns.courier import Courier
+from carruns.cancelling import Cancelling, Listener, OnCancel
+from carruns.courier import Courier, log
 from carruns.delivery import Deliverer
 from carruns.engine import Engine
 from carruns.link import Link
@@ -45,6 +46,8 @@ class Core:
         self.courier = Courier(self.engine, uuid7)
         new_spool = spool.spool_files(self.car_dir, spool_max_bytes)
         self.deliverer = Deliverer(self.engine, self.courier, new_spool, strict=strict, durable=durable)
+        self.listener = Listener(self._cancelling, lambda text, error: log.warning(text, exc_info=error))
+        engine.on_notification = self.listener.heard
         self.turns = TurnEncoder(lambda: engine.max_line, strict=strict)
 
     def new_engine(self) -> Engine:
@@ -55,7 +58,9 @@ class Core:
 
     # --- runs -----------------------------------------------------------------------------------------------
 
-    def new_session(self, agent: str, run_id: str | None, details: dict[str, Any]) -> Session:
+    def new_session(
+        self, agent: str, run_id: str | None, details: dict[str, Any], on_cancel: OnCancel | None
+    ) -> Session:
         """Return the sender of a new run.  The run's id is minted here, so that no daemon is needed to begin."""
         run_id = run_id or uuid7()
         agent_id = details.pop("agent_id", None) or agent
@@ -67,7 +72,17 @@ class Core:
             "cwd": _cwd(),
             **{key: value for key, value in details.items() if value is not None and value is not False},
         }
-        return Session(run_id, agent_id, uuid7(), start)
+        return self.listening(Session(run_id, agent_id, uuid7(), start), on_cancel)
+
+    def listening(self, session: Session, on_cancel: OnCancel | None) -> Session:
+        """Return the session, which hears of requests to cancel its run from now on."""
+        self.listener.begin(session.run_id, session.cancelling, on_cancel)
+        session.listen()
+        return session
+
+    def _cancelling(self, run_id: str) -> Cancelling | None:
+        session = self.courier.sessions.get(run_id)
+        return None if session is None else session.cancelling
 
     def after_fork(self) -> None:
         """Make this client usable in a forked child; see :meth:`carruns.delivery.Deliverer.forked`."""

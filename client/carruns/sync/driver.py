@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+from carruns.cancelling import Listener
 from carruns.engine import Engine, Steps, Wait
 
 T = TypeVar("T")
@@ -28,8 +29,10 @@ _SKIPS = 15  # waits that sleep at once after one where looking was in vain
 class Driver:
     """Runs steps for threads that share an engine; see the module's text."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, listener: Listener | None = None) -> None:
+        """``listener`` has the callbacks that are to be called, ``None`` where nobody may be told anything."""
         self.engine = engine
+        self._listener = listener
         self._skips = 0
         self.renew()
 
@@ -45,12 +48,35 @@ class Driver:
             try:
                 while True:
                     self.engine.may_read = self._reader in (0, threading.get_ident())
-                    self._wait(next(steps))
+                    wait = next(steps)
+                    if self._listener is not None and self._listener.due:
+                        self._call_back(self._listener)  # which may have changed anything: no wait before a look
+                    else:
+                        self._wait(wait)
             except StopIteration as done:
-                return cast("T", done.value)
+                result = cast("T", done.value)
             finally:
                 steps.close()
                 self._changed.notify_all()
+            if self._listener is not None and self._listener.due:
+                self._call_back(self._listener)
+            return result
+
+    def look(self, steps: Steps[None]) -> None:
+        """Take the steps that need no wait, and call back."""
+        self.run(steps)
+
+    def _call_back(self, listener: Listener) -> None:
+        """Call what is due, with the lock let go: a callback may take long, and record."""
+        self.lock.release()
+        try:
+            while listener.due:
+                try:
+                    listener.call_next()
+                except IndexError:  # another thread was faster
+                    return
+        finally:
+            self.lock.acquire()
 
     def _wait(self, wait: Wait) -> None:
         seconds = min(_LONGEST_POLL, wait.deadline - time.monotonic())
