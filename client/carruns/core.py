@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any
 
-from carruns import autostart, spool
+from carruns import autostart, calls, encoding, spool
 from carruns.courier import Courier
 from carruns.delivery import Deliverer
 from carruns.engine import Engine
@@ -57,25 +57,36 @@ class Core:
 
     def new_session(self, agent: str, run_id: str | None, details: dict[str, Any]) -> Session:
         """Return the sender of a new run.  The run's id is minted here, so that no daemon is needed to begin."""
-        run_id = run_id or uuid7()
-        agent_id = details.pop("agent_id", None) or agent
+        run_id = encoding.text(run_id) if run_id else uuid7()
+        agent_id = encoding.text(details.pop("agent_id", None) or agent)
         start = {
             "agent_id": agent_id,
-            "agent_name": agent,
+            "agent_name": encoding.text(agent),
             "idempotency_key": run_id,
             "started_at": times.render(time.time_ns(), 9),
             "cwd": _cwd(),
-            **{key: value for key, value in details.items() if value is not None and value is not False},
+            **{
+                key: _typed(key, value)
+                for key, value in details.items()
+                if value is not None and value is not False
+            },
         }
-        return Session(run_id, agent_id, uuid7(), start)
+        return Session(run_id, agent_id, uuid7(), calls.encode_params(start))
 
     def after_fork(self) -> None:
         """Make this client usable in a forked child; see :meth:`carruns.delivery.Deliverer.forked`."""
         self.deliverer.forked()
 
 
+def _typed(name: str, value: Any) -> Any:
+    """Return a detail of a run's start in the type that the wire wants; ``metadata`` may be anything."""
+    if name == "metadata":
+        return value
+    return bool(value) if name == "detached" else encoding.text(value)
+
+
 def _cwd() -> str | None:
     try:
-        return os.getcwd()
+        return encoding.path_text(os.getcwdb())
     except OSError:  # removed under us
         return None

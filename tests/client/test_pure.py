@@ -26,6 +26,7 @@ PURE = (
     "calls",
     "results",
     "fields",
+    "outcome",
     "engine",
     "subscriber",
     "protocol/cut",
@@ -34,6 +35,7 @@ PURE = (
     "protocol/framing",
     "protocol/messages",
     "protocol/nesting",
+    "protocol/numbers",
     "protocol/times",
     "protocol/version",
 )
