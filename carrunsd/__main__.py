@@ -62,8 +62,10 @@ def _check_config(path: str) -> int:
 def _serve(car_dir: str, socket_path: str) -> int:
     import anyio
 
+    from carrunsd.host import inherited
     from carrunsd.store import lock
 
+    inherited.shed()
     options = daemon.Options(car_dir, socket_path)
 
     def load() -> config.Config:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from carruns.protocol import paths
+from carruns.protocol import owners, paths
 from carruns.protocol.ids import uuid7
 
 _READ = 1 << 16
@@ -155,6 +155,7 @@ class _OpenDirectory:
         try:
             self._fd = os.open(self._directory, _DIRECTORY)
         except FileNotFoundError:
+            owners.refuse_foreign(self._directory.parent)
             make_private(self._directory.parent)
             make_private(self._directory)
             self._fd = os.open(self._directory, _DIRECTORY)
