@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from carruns import autostart, calls, encoding, spool
@@ -20,6 +21,8 @@ from carruns.session import Session
 from carruns.turns import TurnEncoder
 
 DEFAULT_SPOOL_BYTES = 64 << 20
+#: Where a client is that has no home: nothing can be made there.
+_NOWHERE = Path(os.devnull, "no-home")
 
 
 class Core:
@@ -37,21 +40,37 @@ class Core:
         durable: bool,
         spool_max_bytes: int,
     ) -> None:
-        self.car_dir = paths.car_dir(car_dir)
-        self.socket = paths.socket_path(self.car_dir, socket)
+        self._nowhere: paths.NoHomeError | None = None
+        try:
+            self.car_dir = paths.car_dir(car_dir)
+            self.socket = paths.socket_path(self.car_dir, socket)
+        except paths.NoHomeError as error:  # no reason for an agent not to run
+            if strict:
+                raise
+            self._nowhere, self.car_dir, self.socket = error, _NOWHERE, _NOWHERE
+            autostart_wanted = False
         self.starter = autostart.starter(self.car_dir, self.socket, autostart_wanted)
         self._settings = (timeout, budget)
         engine = self.engine = self.new_engine()
         self.courier = Courier(self.engine, uuid7)
-        new_spool = spool.spool_files(self.car_dir, spool_max_bytes)
-        self.deliverer = Deliverer(self.engine, self.courier, new_spool, strict=strict, durable=durable)
+        self._new_spool = spool.spool_files(self.car_dir, spool_max_bytes)
+        self.deliverer = Deliverer(self.engine, self.courier, self._spool, strict=strict, durable=durable)
         self.turns = TurnEncoder(lambda: engine.max_line, strict=strict)
 
     def new_engine(self) -> Engine:
         """Return an engine with a link of its own."""
         timeout, budget = self._settings
-        path = str(self.socket)
-        return Engine(lambda: Link(path), time.monotonic, self.starter, budget=budget, timeout=timeout)
+        return Engine(self._connect, time.monotonic, self.starter, budget=budget, timeout=timeout)
+
+    def _connect(self) -> Link:
+        if self._nowhere is not None:
+            raise self._nowhere
+        return Link(str(self.socket))
+
+    def _spool(self) -> spool.SpoolFile:
+        if self._nowhere is not None:
+            raise self._nowhere
+        return self._new_spool()
 
     # --- runs -----------------------------------------------------------------------------------------------
 
