@@ -21,7 +21,7 @@ from typing import Any
 import anyio
 import anyio.abc
 
-from carruns.protocol import paths
+from carruns.protocol import owners, paths
 from carrunsd import __version__, config
 from carrunsd.background import Life
 from carrunsd.connections import listener
@@ -53,6 +53,7 @@ def prepare_car_dir(path: str) -> None:
 
     Raises ``OSError``, with a message that says what to do.
     """
+    owners.refuse_foreign(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         os.mkdir(path, 0o700)
@@ -61,9 +62,6 @@ def prepare_car_dir(path: str) -> None:
         status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(20, "the car directory is no directory; move it away", path) from None
-        if status.st_uid != os.geteuid():
-            message = f"the car directory belongs to user {status.st_uid}; set CAR_HOME to one of your own"
-            raise PermissionError(1, message, path) from None
         if status.st_mode & 0o022:
             log.warning("%s was writable by others (%o); it is not any more", path, status.st_mode & 0o777)
             os.chmod(path, stat.S_IMODE(status.st_mode) & ~0o022)

@@ -213,13 +213,6 @@ def instant(moment: Instant | None) -> str | None:
     return times.render(round(moment * 1_000_000_000), 9)
 
 
-def evidence_items(evidence: Sequence[Any]) -> list[Any]:
-    """Return evidence as the wire has it; a bare text becomes an item of kind ``note``."""
-    return [
-        {"kind": "note", "description": item, "data": None} if isinstance(item, str) else item for item in evidence
-    ]
-
-
 class TraceBuilder:
     """Asks for the pages of a trace one after another."""
 

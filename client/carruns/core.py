@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
-from carruns import autostart, spool
+from carruns import autostart, calls, encoding, spool
 from carruns.cancelling import Cancelling, Listener, OnCancel
 from carruns.courier import Courier, log
 from carruns.delivery import Deliverer
@@ -21,6 +22,8 @@ from carruns.session import Session
 from carruns.turns import TurnEncoder
 
 DEFAULT_SPOOL_BYTES = 64 << 20
+#: Where a client is that has no home: nothing can be made there.
+_NOWHERE = Path(os.devnull, "no-home")
 
 
 class Core:
@@ -38,14 +41,21 @@ class Core:
         durable: bool,
         spool_max_bytes: int,
     ) -> None:
-        self.car_dir = paths.car_dir(car_dir)
-        self.socket = paths.socket_path(self.car_dir, socket)
+        self._nowhere: paths.NoHomeError | None = None
+        try:
+            self.car_dir = paths.car_dir(car_dir)
+            self.socket = paths.socket_path(self.car_dir, socket)
+        except paths.NoHomeError as error:  # no reason for an agent not to run
+            if strict:
+                raise
+            self._nowhere, self.car_dir, self.socket = error, _NOWHERE, _NOWHERE
+            autostart_wanted = False
         self.starter = autostart.starter(self.car_dir, self.socket, autostart_wanted)
         self._settings = (timeout, budget)
         engine = self.engine = self.new_engine()
         self.courier = Courier(self.engine, uuid7)
-        new_spool = spool.spool_files(self.car_dir, spool_max_bytes)
-        self.deliverer = Deliverer(self.engine, self.courier, new_spool, strict=strict, durable=durable)
+        self._new_spool = spool.spool_files(self.car_dir, spool_max_bytes)
+        self.deliverer = Deliverer(self.engine, self.courier, self._spool, strict=strict, durable=durable)
         self.listener = Listener(self._cancelling, lambda text, error: log.warning(text, exc_info=error))
         engine.on_notification = self.listener.heard
         self.turns = TurnEncoder(lambda: engine.max_line, strict=strict)
@@ -53,8 +63,17 @@ class Core:
     def new_engine(self) -> Engine:
         """Return an engine with a link of its own."""
         timeout, budget = self._settings
-        path = str(self.socket)
-        return Engine(lambda: Link(path), time.monotonic, self.starter, budget=budget, timeout=timeout)
+        return Engine(self._connect, time.monotonic, self.starter, budget=budget, timeout=timeout)
+
+    def _connect(self) -> Link:
+        if self._nowhere is not None:
+            raise self._nowhere
+        return Link(str(self.socket))
+
+    def _spool(self) -> spool.SpoolFile:
+        if self._nowhere is not None:
+            raise self._nowhere
+        return self._new_spool()
 
     # --- runs -----------------------------------------------------------------------------------------------
 
@@ -62,17 +81,21 @@ class Core:
         self, agent: str, run_id: str | None, details: dict[str, Any], on_cancel: OnCancel | None
     ) -> Session:
         """Return the sender of a new run.  The run's id is minted here, so that no daemon is needed to begin."""
-        run_id = run_id or uuid7()
-        agent_id = details.pop("agent_id", None) or agent
+        run_id = encoding.text(run_id) if run_id else uuid7()
+        agent_id = encoding.text(details.pop("agent_id", None) or agent)
         start = {
             "agent_id": agent_id,
-            "agent_name": agent,
+            "agent_name": encoding.text(agent),
             "idempotency_key": run_id,
             "started_at": times.render(time.time_ns(), 9),
             "cwd": _cwd(),
-            **{key: value for key, value in details.items() if value is not None and value is not False},
+            **{
+                key: _typed(key, value)
+                for key, value in details.items()
+                if value is not None and value is not False
+            },
         }
-        return self.listening(Session(run_id, agent_id, uuid7(), start), on_cancel)
+        return self.listening(Session(run_id, agent_id, uuid7(), calls.encode_params(start)), on_cancel)
 
     def listening(self, session: Session, on_cancel: OnCancel | None) -> Session:
         """Return the session, which hears of requests to cancel its run from now on."""
@@ -89,8 +112,15 @@ class Core:
         self.deliverer.forked()
 
 
+def _typed(name: str, value: Any) -> Any:
+    """Return a detail of a run's start in the type that the wire wants; ``metadata`` may be anything."""
+    if name == "metadata":
+        return value
+    return bool(value) if name == "detached" else encoding.text(value)
+
+
 def _cwd() -> str | None:
     try:
-        return os.getcwd()
+        return encoding.path_text(os.getcwdb())
     except OSError:  # removed under us
         return None

@@ -17,6 +17,7 @@ from carruns import calls
 from carruns.connection import Answer
 from carruns.courier import Courier, log
 from carruns.engine import Engine, Reply, Steps
+from carruns.guard import harmless
 from carruns.protocol import errors
 from carruns.results import Delivery
 from carruns.session import Phase, Session, Spool
@@ -40,12 +41,18 @@ class Deliverer:
         self.engine = engine
         self.courier = courier
         self._new_spool = new_spool
-        self._strict = strict
+        self.strict = strict
         self._in_vain = False  # whether a strict client has waited as long as it may; not again until all is well
         self._durable = durable
 
+    def after_defect(self, session: Session | None = None, *_: Any) -> Delivery | None:
+        """Something went wrong that nobody foresaw: the spool has what was not sent, and the agent its answer."""
+        self.spool_all()
+        return None if session is None else self.delivery(session)
+
     # --- turns ----------------------------------------------------------------------------------------------
 
+    @harmless
     def open_run(self, session: Session) -> Steps[None]:
         """Make a new run known to the daemon, or its start known to the spool.
 
@@ -58,10 +65,11 @@ class Deliverer:
             self._spool_unsent(session)
         if session.phase is Phase.OVER and session.refusal is not None:
             raise session.refusal
-        if not placed and self._strict:
+        if not placed and self.strict:
             self.courier.close(session, "not started")
             raise errors.NotStored(f"the run could not be started: {self._why(session)}")
 
+    @harmless
     def record(self, session: Session, turn: bytes) -> Steps[None]:
         """Take an encoded turn where the hot path could not, and see that it gets somewhere."""
         if session.phase is Phase.OVER:
@@ -74,17 +82,18 @@ class Deliverer:
             self.engine.push(line)
         yield from self.placed(session, seq)
 
+    @harmless
     def placed(self, session: Session, seq: int) -> Steps[None]:
         """See to it that turn ``seq``, just taken, is in the kernel, or in the spool, or counted as dropped."""
         if session.link is not None and session.cost >= session.flush_due:
             self.courier.ask_flush(session)
         placed = False
         try:
-            placed = yield from self._settle(session, eager=self._strict)
+            placed = yield from self._settle(session, eager=self.strict)
         finally:
-            if not placed and not self._strict:
+            if not placed and not self.strict:
                 self._spool_unsent(session, newest=True)
-        if not placed and self._strict:
+        if not placed and self.strict:
             self._refuse(session, seq)
 
     def _drop_late(self, session: Session) -> None:
@@ -92,7 +101,7 @@ class Deliverer:
         if not session.warned:
             session.warned = True
             log.warning("run %s takes no more turns (%s): they are dropped", session.run_id, session.over)
-        if self._strict:
+        if self.strict:
             raise errors.NotStored(f"the run takes no more turns: {session.over}")
 
     def _refuse(self, session: Session, seq: int) -> None:
@@ -117,7 +126,7 @@ class Deliverer:
         def deadline(now: float) -> float:
             if session.phase is Phase.HELD:
                 return now  # the daemon cannot store: waiting here does not help the agent
-            if self._strict and engine.link is not None and not self._in_vain:
+            if self.strict and engine.link is not None and not self._in_vain:
                 return began + engine.timeout  # it is there, and only slow: no reason to raise
             if not engine.ready:
                 return engine.agent_deadline(now)
@@ -144,7 +153,7 @@ class Deliverer:
 
     def _spool_unsent(self, session: Session, *, newest: bool = False) -> None:
         """Write to the spool what is in memory only.  ``newest``: if that fails, the last turn may be dropped."""
-        if session.link is not None or session.phase is Phase.OVER or self._strict:
+        if session.link is not None or session.phase is Phase.OVER or self.strict:
             return
         if not session.unacked and (session.started or session.spool is not None) and not session.end_line:
             return
@@ -155,12 +164,12 @@ class Deliverer:
                 lines.insert(0, session.header())
             if lines:
                 session.spool.append(b"".join(lines))
-        except OSError as error:
+        except Exception as error:  # whatever it is, the agent goes on
             self._not_spooled(session, error, newest=newest)
         else:
             session.spooled_all()
 
-    def _not_spooled(self, session: Session, error: OSError, *, newest: bool) -> None:
+    def _not_spooled(self, session: Session, error: Exception, *, newest: bool) -> None:
         if session.spool is not None and session.spool.size == 0:
             self.courier.clear_spool(session)
         if not session.warned:
@@ -183,6 +192,7 @@ class Deliverer:
 
     # --- flush ----------------------------------------------------------------------------------------------
 
+    @harmless
     def flush(self, session: Session, *, durable: bool = False) -> Steps[Delivery]:
         """Wait for the daemon's word on every turn so far; what it does not have by then is spooled."""
         durable = durable or self._durable
@@ -192,7 +202,7 @@ class Deliverer:
         finally:
             self._spool_unsent(session)
         delivery = self.delivery(session)
-        if self._strict and not (confirmed and delivery.ok):
+        if self.strict and not (confirmed and delivery.ok):
             raise errors.NotStored(f"not everything is stored: {delivery}")
         return delivery
 
@@ -240,6 +250,7 @@ class Deliverer:
 
     # --- the end of a run -----------------------------------------------------------------------------------
 
+    @harmless
     def finish(self, session: Session, method: str, params: dict[str, Any]) -> Steps[Delivery]:
         """End the run with ``runs.complete`` or ``runs.abandon``, after all its turns."""
         if session.phase is not Phase.OVER:
@@ -253,7 +264,7 @@ class Deliverer:
         elif not session.end:
             session.end = "refused"
         delivery = self.delivery(session)
-        if self._strict and not delivery.ok:
+        if self.strict and not delivery.ok:
             raise errors.NotStored(f"the run's end is not stored: {delivery}")
         return delivery
 
@@ -286,7 +297,7 @@ class Deliverer:
 
     def _spool_end(self, session: Session) -> None:
         """Spool the end behind the turns, and leave the file to the next daemon."""
-        if session.phase is Phase.OVER or self._strict:
+        if session.phase is Phase.OVER or self.strict:
             return
         session.down()
         self._spool_unsent(session)
@@ -294,7 +305,7 @@ class Deliverer:
             return
         try:
             session.spool.append(session.end_line)
-        except OSError as error:
+        except Exception as error:
             session.refusal = error
             return
         session.end = "spooled"
@@ -303,6 +314,7 @@ class Deliverer:
 
     # --- everything -----------------------------------------------------------------------------------------
 
+    @harmless
     def settle_all(self) -> Steps[None]:
         """Get the daemon's word for every run within what an outage may cost; the rest is spooled."""
         for session in list(self.courier.sessions.values()):

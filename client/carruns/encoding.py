@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from carruns.protocol import nesting
+from carruns.protocol import nesting, numbers
 from carruns.protocol.cut import cut, marker
 
 #: What we bend nests at most this deep: below a strict reader's 127 with the record around it.
@@ -27,12 +27,27 @@ def text_of(value: Any) -> str:
     """Return what stands in a record for an object that JSON has no form for; never raises."""
     try:
         if hasattr(type(value), "__fspath__"):  # os.PathLike, without os
-            path = value.__fspath__()
-            return path.decode("utf-8", "replace") if isinstance(path, bytes) else str(path)
+            return path_text(value.__fspath__())
+        if isinstance(value, int):
+            return str(numbers.bent(value))
         shown = repr(value)
     except Exception as error:
         return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
     return shown if len(shown) <= LONG_STRING else cut(shown, LONG_STRING)
+
+
+def text(value: Any) -> str:
+    """Return ``value`` as text that a record may hold; never raises."""
+    return _clean(value if isinstance(value, str) else text_of(value))
+
+
+def path_text(path: str | bytes) -> str:
+    r"""Return a path as text: bytes that are no UTF-8 (surrogates in Python) as ``\xNN``."""
+    try:
+        given = path.encode("utf-8", "surrogateescape") if isinstance(path, str) else path
+        return given.decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return _clean(str(path))
 
 
 def _base_of(value: Any) -> Any:
@@ -53,7 +68,7 @@ encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_base_of).encode
 
 
 def bend(value: Any) -> bytes:
-    """Return JSON for any object: surrogates, cycles, depth and odd keys bent until a strict reader takes it."""
+    """Return JSON for any object: surrogates, cycles, depth, keys, numbers bent until a strict reader takes it."""
     return encode(_plain(value, 0, set()))
 
 
@@ -63,7 +78,7 @@ def encode_any(value: Any) -> bytes:
         encoded = encode(value)
     except Exception:  # whatever an object's own hooks raise as well
         return bend(value)
-    return _bent_if_deep(value, encoded)
+    return _bent_if_refused(value, encoded)
 
 
 def encode_each(values: Sequence[Any]) -> list[bytes]:
@@ -77,12 +92,15 @@ def encode_each(values: Sequence[Any]) -> list[bytes]:
         # As nesting.may_be_too_deep, without two calls for each.
         text
         if len(text) - len(text.replace(b"{", b"").replace(b"[", b"")) <= nesting.MAX_DEPTH
-        else _bent_if_deep(value, text)
+        and not numbers.may_hold_huge(text)
+        else _bent_if_refused(value, text)
         for value, text in zip(values, encoded, strict=True)
     ]
 
 
-def _bent_if_deep(value: Any, encoded: bytes) -> bytes:
+def _bent_if_refused(value: Any, encoded: bytes) -> bytes:
+    if numbers.may_hold_huge(encoded):
+        return bend(value)
     if not nesting.may_be_too_deep(encoded) or surely_shallow((value,)) or not nests_too_deep(encoded):
         return encoded
     return bend(value)
@@ -127,8 +145,10 @@ _LEAVES = frozenset((str, int, float, bool, type(None)))
 
 def _plain(value: Any, level: int, above: set[int]) -> Any:
     """Return ``value`` made of dicts, lists and scalars only; ``above`` holds the ids of its containers."""
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | float):
         return value if type(value) in _SCALARS else _base_of(value)
+    if isinstance(value, int):
+        return numbers.bent(value)
     if isinstance(value, str):
         return _clean(value)
     if id(value) in above:
@@ -144,7 +164,7 @@ def _plain(value: Any, level: int, above: set[int]) -> Any:
         above.discard(id(value))
 
 
-_SCALARS = frozenset((type(None), bool, int, float))
+_SCALARS = frozenset((type(None), bool, float))
 
 
 def _plain_container(value: Any, level: int, above: set[int]) -> Any:

@@ -37,6 +37,15 @@ class Delivery(NamedTuple):
         """Whether everything asked for so far is in the store."""
         return not (self.spooled or self.dropped or self.pending) and self.end in ("", "stored")
 
+    @property
+    def lost(self) -> str:
+        """Say what will never be in the store once this client is gone, ``""`` if it is there or in the spool."""
+        turns = self.dropped + self.pending
+        if not turns and self.end not in ("pending", "refused"):
+            return ""
+        what = f"{turns} turns of it" if self.end in ("stored", "spooled") else "its record"
+        return f"{what} could be neither delivered nor spooled: {self.reason or 'no reason is known'}"
+
 
 class CancelRequest(NamedTuple):
     """Somebody asks that a run be ended: why, and the key under which it was asked (each is told once)."""

@@ -25,7 +25,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
+
+import msgspec
 
 from carruns import encoding
 from carruns.cancelling import Cancelling
@@ -124,8 +126,11 @@ class Session:
         "stored_before", "tentative", "unacked", "warned", "window_from", "writer",
     )  # fmt: skip
 
-    def __init__(self, run_id: str, agent_id: str, writer: str, start: dict[str, Any] | None = None) -> None:
-        """Begin a sender; ``start`` is the ``runs.start`` that creates the run, if it may not exist yet."""
+    def __init__(self, run_id: str, agent_id: str, writer: str, start: bytes | None = None) -> None:
+        """Begin a sender; ``start`` is the ``runs.start`` that creates the run, if it may not exist yet.
+
+        Its parameters are encoded once, by who knows how: socket and spool get the same bytes.
+        """
         self.run_id, self.agent_id = run_id, agent_id
         self.start = start
         self.started = start is None
@@ -342,7 +347,7 @@ class Session:
     def header(self) -> bytes:
         """Return the line that opens the run for whoever drains the spool file."""
         if self.start is not None and not self.started:
-            return messages.request("runs.start", self.start)
+            return messages.request("runs.start", msgspec.Raw(self.start))
         return messages.request("runs.resume", {"run_id": self.run_id, "writer": self.writer})
 
     # --- lines ----------------------------------------------------------------------------------------------

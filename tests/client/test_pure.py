@@ -27,6 +27,7 @@ PURE = (
     "calls",
     "results",
     "fields",
+    "outcome",
     "engine",
     "subscriber",
     "protocol/cut",
@@ -35,6 +36,7 @@ PURE = (
     "protocol/framing",
     "protocol/messages",
     "protocol/nesting",
+    "protocol/numbers",
     "protocol/times",
     "protocol/version",
 )

@@ -55,15 +55,23 @@ class AsyncDriver:
         self._changed: anyio.Event | None = None
 
     async def run(self, steps: Steps[T]) -> T:
-        """Run the steps to their end, waiting where they wait, and return what they return."""
+        """Run the steps to their end, waiting where they wait, and return what they return.
+
+        What goes wrong with the waiting itself is thrown into the steps, which know what is at stake.
+        """
+        failure: Exception | None = None
         try:
             while True:
                 self.engine.may_read = not self._reading
-                wait = next(steps)
+                wait = next(steps) if failure is None else steps.throw(failure)
+                failure = None
                 if self._listener is not None and self._listener.due:
                     await self._call_back(self._listener)  # which may have changed anything: no wait before a look
-                else:
+                    continue
+                try:
                     await self._wait(wait)
+                except Exception as error:
+                    failure = error
         except StopIteration as done:
             result = cast("T", done.value)
         finally:

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from carruns.fields import TurnFields
 from carruns.link import NOWAIT
-from carruns.protocol import nesting
+from carruns.outcome import fitted
+from carruns.protocol import nesting, numbers
 from carruns.results import CancelRequest, Delivery
 from carruns.run_base import RunBase
 from carruns.session import TURN_COST, Phase, Session
-from carruns.turns import PLAIN_TURN
+from carruns.turns import PLAIN_TURN, SHORT_TURN
 
 if TYPE_CHECKING:
     from .client import Client
 
 _MAX_DEPTH = nesting.MAX_DEPTH
+_STRIDE, _find_digits = numbers.STRIDE, numbers.find_in_sample
+_no_digit = frozenset(b"0123456789").isdisjoint
 
 
 class Run(RunBase):
@@ -42,8 +45,14 @@ class Run(RunBase):
         """
         try:
             turn = self._encode(fields)
-            # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.
-            if len(turn) - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH or len(turn) > PLAIN_TURN:
+            size = len(turn)
+            # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.  Or hold a
+            # number beyond a double?  It would have a digit in every 308 bytes, nine in a row in every 34th.
+            if size > SHORT_TURN and (
+                size - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH
+                or size > PLAIN_TURN
+                or (not _no_digit(turn[308::308]) and _find_digits(turn[::_STRIDE]))
+            ):
                 turn = self._turns.check(fields, turn)
         except Exception:
             turn = self._turns.encode_slowly(fields)
@@ -135,7 +144,7 @@ class Run(RunBase):
 
     def complete(self, outcome: dict[str, Any]) -> Delivery:
         """End the run with an outcome as the wire has it; what was not stored by then is said in the answer."""
-        return self._finish("runs.complete", {"outcome": outcome})
+        return self._finish("runs.complete", {"outcome": fitted(outcome)})
 
     def abandon(self, reason: str | None = None) -> Delivery:
         """End the run without an outcome: it becomes ``incomplete``."""

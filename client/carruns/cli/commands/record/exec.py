@@ -66,7 +66,7 @@ def exec_command(
     child = Child(command, _environment(settings, run.id), run.turn, max_output, stopping)
     ending = child.run()
     _record_end(run, ending)
-    _deliver(client)
+    _deliver(client, run)
     child.leave_rest()
     return ending.code
 
@@ -108,10 +108,9 @@ def _record_end(run: Run, ending: Ending) -> None:
     run.finish(status, ending.summary(), metrics=metrics)
 
 
-def _deliver(client: Client) -> None:
-    """Say where the record is if not in the store; it is never the command's fault."""
-    deliveries = client.flush()
+def _deliver(client: Client, run: Run) -> None:
+    """Say if the record is neither in the store nor in the spool; it is never the command's fault."""
+    client.flush()
     client.close()
-    for delivery in deliveries:
-        if delivery.dropped:
-            warn(f"{delivery.dropped} turns of this run could not be recorded: {delivery.reason}")
+    if lost := run.delivery().lost:
+        warn(f"this run is not recorded: {harmless.line(lost)}")

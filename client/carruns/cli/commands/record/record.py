@@ -76,7 +76,8 @@ def record(
             if problem and strict:
                 status, summary = "failure", f"line {number}: {problem}"
                 break
-        delivery = run.finish(status, summary)
+        run.finish(status, summary)
+    delivery = run.delivery()
     if settings.json:
         print_json({"run_id": run.id, "agent_id": run.agent_id, "turns": delivery.stored, "bad_lines": bad})
     else:
@@ -85,11 +86,11 @@ def record(
 
 
 def _said(delivery: Delivery, bad: int) -> int:
-    if delivery.dropped:
-        warn(f"{delivery.dropped} turns could not be recorded: {harmless.line(delivery.reason)}")
-    elif delivery.spooled:
+    if delivery.lost:
+        warn(f"the run is lost: {harmless.line(delivery.lost)}")
+    elif not delivery.ok:
         warn("no daemon took the run: it is in the spool, and the next one records it")
-    return exits.FAILURE if bad or delivery.dropped else 0
+    return exits.FAILURE if bad or delivery.lost else 0
 
 
 def _lines() -> Iterator[bytes]:
