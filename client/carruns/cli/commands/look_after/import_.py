@@ -62,7 +62,7 @@ def import_runs(
                 counts[result["result"]] += 1
                 if settings.json:
                     print_json({"file": str(path), **result})
-                elif result["result"] in ("failed", "skipped") or result.get("left_out"):
+                elif result["result"] in ("failed", "skipped") or result.get("left_out") or result.get("mended"):
                     warn(("\r\x1b[K" if progress else "") + _sentence(path, result))
     if progress:
         sys.stderr.write("\r\x1b[K")
@@ -76,9 +76,15 @@ def import_runs(
 def _sentence(path: Path, result: dict[str, Any]) -> str:
     said = (path, result.get("run_id") or "", result.get("message") or result["result"])
     parts = [harmless.line(text) for text in said]
+    if result.get("mended"):
+        parts.append(f"{_lines(result['mended'])} had fields of the wrong type and were put right")
     if result.get("left_out"):
-        parts.append(f"{result['left_out']} lines that cannot be read are left out")
+        parts.append(f"{_lines(result['left_out'])} could not be read and left out")
     return ": ".join(part for part in parts if part)
+
+
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count} lines"
 
 
 def _file(
@@ -98,7 +104,7 @@ def _file(
 def _bundle(client: Client, bundle: Bundle, *, dry_run: bool) -> dict[str, Any]:
     result: dict[str, Any] = {
         "run_id": bundle.run_id, "agent_id": bundle.agent_id, "records": len(bundle.records),
-        "left_out": bundle.left_out,
+        "left_out": bundle.left_out, "mended": bundle.mended,
     }  # fmt: skip
     fault = bundle.fault()
     if fault:
