@@ -68,7 +68,7 @@ def prepare_car_dir(path: str) -> None:
 def _sync_dir(path: str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        layout.sync_dir(fd)
     finally:
         os.close(fd)
 

@@ -50,7 +50,7 @@ def _mend(car_dir: str, place: str, found: list[Finding]) -> Iterator[str]:
         elif any(finding.kind in _LINES for finding in found):
             missing = any(finding.kind == "no_started" for finding in found)
             yield f"{place}: {_write_anew(directory, name, place if missing else '')}"
-        os.fsync(directory)
+        layout.sync_dir(directory)
         for finding in found:
             finding.mended = True
     finally:
