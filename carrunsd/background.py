@@ -47,9 +47,18 @@ class Life:
             if number != signal.SIGHUP:
                 log.info("%s", signal.Signals(number).name)
                 return
-            self._core.apply(self._load())
-            log.info("configuration read again")
+            self._reload()
             self._spooled.set()
+
+    def _reload(self) -> None:
+        """Read the configuration again.  Where anything is wrong with it, the last good one holds."""
+        loaded = self._load()
+        if loaded.problems:
+            log.error("the configuration that held before still holds")
+            self._core.retention = loaded.retention and self._core.retention
+        else:
+            self._core.apply(loaded)
+            log.info("configuration read again")
 
     async def tell_ready(self) -> None:
         """Tell systemd until it has heard it: it waits for this, and kills who does not say it."""
@@ -75,10 +84,13 @@ class Life:
         while True:
             self._ended = anyio.Event()  # before looking: what ends meanwhile is looked at again
             try:
-                retention.empty_trash(self._core, time.time())
+                retention.empty_trash(self._core, time.time_ns())
                 removed = await retention.collect(self._core, time.time_ns(), dry_run=False)
+                retention.remove_empty_dirs(self._core)
             except OSError as error:
                 log.error("gc failed: %s", error)
+            except Exception:  # nobody else removes anything: the next look must come
+                log.exception("gc failed")
             else:
                 if removed:
                     log.info("gc removed %d runs, %d bytes", len(removed), sum(r["bytes"] for r in removed))

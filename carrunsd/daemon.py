@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import stat
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,8 @@ from carrunsd.connections import listener
 from carrunsd.core import Core
 from carrunsd.host import systemd
 from carrunsd.store import layout, lock
-from carrunsd.upkeep import orphans
+from carrunsd.store.age_clock import AgeClock
+from carrunsd.upkeep import orphans, retention
 
 log = logging.getLogger("carrunsd")
 _STOP_PATIENCE = 20.0  # seconds that commands under way and syncs get at the end
@@ -99,19 +101,21 @@ class Daemon:
         loop = asyncio.get_running_loop()
         core = Core(self._options.car_dir, self._load(), loop)
         core.catalog.build()
+        core.age_clock = AgeClock(core.catalog.newest_ns(), time.time_ns(), retention.steady_seconds())
         async with anyio.create_task_group() as tasks:
             life = Life(core, self._load)
-            serving = listener.Server(core, self._listener, _spawner(tasks), life.on_peer)
+            spawn = _spawner(tasks)
+            serving = listener.Server(core, self._listener, spawn, life.on_peer)
             with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 serving.start()
                 found = orphans.found(core)
                 self._say_ready(core, len(found))
-                tasks.start_soon(life.tell_ready)
-                tasks.start_soon(life.adopt_orphans, found)
-                tasks.start_soon(life.sync_recent)
-                tasks.start_soon(life.keep_house)
-                tasks.start_soon(life.drain_spool)
-                tasks.start_soon(life.watchdog)
+                spawn(life.tell_ready)
+                spawn(life.adopt_orphans, found)
+                spawn(life.sync_recent)
+                spawn(life.keep_house)
+                spawn(life.drain_spool)
+                spawn(life.watchdog)
                 await life.until_stopped(signals)
             systemd.notify("STOPPING=1")
             await self._stop(core, serving)

@@ -15,6 +15,7 @@ import socket
 import stat
 import struct
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ from carrunsd.store.layout import StoreError
 
 log = logging.getLogger("carrunsd.server")
 BACKLOG = 1024
+LAST_READS_SECS = 2.0  # that the daemon reads what had arrived, at its end
 _ACCEPT_PAUSE = 0.1  # seconds without accepting after EMFILE
 _ACCEPT_AT_ONCE = 64
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -187,8 +189,12 @@ class Server:
             self._listening = False
         if self._pause is not None:
             self._pause.cancel()
-        for peer in list(self.peers):
+        left = list(self.peers)
+        for peer in left:
             peer.finish()
+        until = monotonic() + LAST_READS_SECS
+        while left and monotonic() < until:  # each once in turn: some send for as long as they are read
+            left = [peer for peer in left if peer.read_last()]
 
     def close(self) -> None:
         """Close all connections and the listener."""

@@ -236,10 +236,16 @@ def _check_owner(fd: int, name: str) -> None:
 
 def agent_dirs(root_fd: int) -> Iterator[str]:
     """Yield the names of the agents' directories; links and files are passed over."""
+    return (name for name, _ in agent_dirs_changed(root_fd))
+
+
+def agent_dirs_changed(root_fd: int) -> Iterator[tuple[str, int]]:
+    """Yield the names of the agents' directories, and when each was changed last (ns since the epoch)."""
     with os.scandir(root_fd) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield entry.name
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    yield entry.name, entry.stat(follow_symlinks=False).st_mtime_ns
 
 
 def run_files(dir_fd: int) -> Iterator[str]:

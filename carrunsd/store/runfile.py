@@ -30,13 +30,13 @@ class RunFile:
         """Make the file end in a whole line: a torn tail goes, a whole last line gets its newline.
 
         ``healed`` says how many bytes were cut.  Only what stands behind the last newline is ever cut, and only
-        if it is no record: a bad line in the middle stays.  Raises ``OSError``.
+        if it is no whole object: a bad line stays.  Raises ``OSError``.
         """
         size = os.fstat(self.fd).st_size
         tail_at = _last_newline(self.fd, size) + 1
         tail = os.pread(self.fd, min(size - tail_at, MAX_TAIL_BYTES), tail_at)
         whole = tail.rstrip(b"\0")
-        good = whole and len(tail) < MAX_TAIL_BYTES and reader.parse_record(whole) is not None
+        good = whole and len(tail) < MAX_TAIL_BYTES and reader.is_object(whole)
         keep = tail_at + len(whole) if good else tail_at
         if keep < size:
             os.ftruncate(self.fd, keep)

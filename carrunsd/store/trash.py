@@ -62,16 +62,15 @@ class Trash:
         return False
 
     def expire(self, now: float, max_age_days: int) -> list[tuple[Path, int]]:
-        """Remove what has been here for longer; return the paths and their bytes."""
+        """Remove what has been here for longer; return the paths and their bytes.  What cannot go stays."""
         gone: list[tuple[Path, int]] = []
-        with contextlib.suppress(FileNotFoundError):
-            for agent in os.listdir(os.path.join(self._car_dir, TRASH_NAME)):
-                with self._opened(agent, create=False) as directory:
-                    for name in list(layout.run_files(directory)):
-                        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                        if status.st_ctime < now - max_age_days * 86_400:  # a rename sets the ctime
-                            os.unlink(name, dir_fd=directory)
-                            gone.append(((agent, name), status.st_size))
+        for agent in self.agents():
+            with contextlib.suppress(OSError), self._opened(agent, create=False) as directory:
+                for name in list(layout.run_files(directory)):
+                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    if status.st_ctime < now - max_age_days * 86_400:  # a rename sets the ctime
+                        os.unlink(name, dir_fd=directory)
+                        gone.append(((agent, name), status.st_size))
         return gone
 
     @contextlib.contextmanager
@@ -100,6 +99,11 @@ def _free_name(directory: int, name: str) -> str:
         candidate = f"{stem}.{number}{layout.SUFFIX}"
 
 
+def _as_text(name: str) -> str:
+    """Return a file's name as JSON can hold it: it may be no UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 class Removals:
     """The list of what was removed: one JSON object a line, the latest last, bounded."""
 
@@ -110,8 +114,8 @@ class Removals:
         """Add a line.  Failing to is no reason not to remove: the daemon's log has it too."""
         row: dict[str, Any] = {
             "removed_at": times.render(time.time_ns()),
-            "agent_id": path[0],
-            "run_id": path[1].removesuffix(layout.SUFFIX),
+            "agent_id": _as_text(path[0]),
+            "run_id": _as_text(path[1].removesuffix(layout.SUFFIX)),
             **(msgspec.to_builtins(summary) if summary is not None else {}),
             "bytes": size,
             "reason": reason,

@@ -138,7 +138,12 @@ class Tree:
         """Unlink a run file."""
         os.unlink(path[1], dir_fd=self.directory(path[0]))
 
-    def agent_dirs(self) -> list[str]:
-        """Return the names of the agents' directories."""
+    def remove_dir(self, name: str) -> None:
+        """Remove an agent's directory, which must be empty."""
+        self.forget(name)
+        os.rmdir(name, dir_fd=self._root_fd)
+
+    def agent_dirs(self) -> dict[str, int]:
+        """Return the names of the agents' directories, and when each was changed last (ns since the epoch)."""
         self._check_root(create=True)
-        return list(layout.agent_dirs(self._root_fd))
+        return dict(layout.agent_dirs_changed(self._root_fd))

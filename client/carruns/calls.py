@@ -28,6 +28,7 @@ SAFE = frozenset(
         "server.handshake", "server.ping", "server.stats", "runs.flush", "runs.list", "runs.agents",
         "runs.get_trace", "runs.agent_for_run", "runs.subscribe", "runs.unsubscribe", "runs.watch",
         "runs.unwatch", "runs.resume", "runs.gc", "runs.adopt_orphans", "runs.complete", "runs.abandon",
+        "runs.cancel",
     )
 )  # fmt: skip
 
@@ -164,6 +165,11 @@ def record_turns(
 def append(agent_id: str, run_id: str, records: Sequence[dict[str, Any]]) -> Call[int]:
     """``runs.append``."""
     return _number("runs.append", "count", agent_id=agent_id, run_id=run_id, records=list(records))
+
+
+def cancel(run_id: str, reason: str, key: str) -> Call[Record]:
+    """``runs.cancel``: answered when the run has ended.  The same key is one request, however often it is asked."""
+    return record("runs.cancel", run_id=run_id, idempotency_key=key, reason=reason)
 
 
 def adopt_orphans() -> Call[int]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from carruns import autostart, calls, encoding, spool
-from carruns.courier import Courier
+from carruns.cancelling import Cancelling, Listener, OnCancel
+from carruns.courier import Courier, log
 from carruns.delivery import Deliverer
 from carruns.engine import Engine
 from carruns.link import Link
@@ -55,6 +56,8 @@ class Core:
         self.courier = Courier(self.engine, uuid7)
         self._new_spool = spool.spool_files(self.car_dir, spool_max_bytes)
         self.deliverer = Deliverer(self.engine, self.courier, self._spool, strict=strict, durable=durable)
+        self.listener = Listener(self._cancelling, lambda text, error: log.warning(text, exc_info=error))
+        engine.on_notification = self.listener.heard
         self.turns = TurnEncoder(lambda: engine.max_line, strict=strict)
 
     def new_engine(self) -> Engine:
@@ -74,7 +77,9 @@ class Core:
 
     # --- runs -----------------------------------------------------------------------------------------------
 
-    def new_session(self, agent: str, run_id: str | None, details: dict[str, Any]) -> Session:
+    def new_session(
+        self, agent: str, run_id: str | None, details: dict[str, Any], on_cancel: OnCancel | None
+    ) -> Session:
         """Return the sender of a new run.  The run's id is minted here, so that no daemon is needed to begin."""
         run_id = encoding.text(run_id) if run_id else uuid7()
         agent_id = encoding.text(details.pop("agent_id", None) or agent)
@@ -90,7 +95,17 @@ class Core:
                 if value is not None and value is not False
             },
         }
-        return Session(run_id, agent_id, uuid7(), calls.encode_params(start))
+        return self.listening(Session(run_id, agent_id, uuid7(), calls.encode_params(start)), on_cancel)
+
+    def listening(self, session: Session, on_cancel: OnCancel | None) -> Session:
+        """Return the session, which hears of requests to cancel its run from now on."""
+        self.listener.begin(session.run_id, session.cancelling, on_cancel)
+        session.listen()
+        return session
+
+    def _cancelling(self, run_id: str) -> Cancelling | None:
+        session = self.courier.sessions.get(run_id)
+        return None if session is None else session.cancelling
 
     def after_fork(self) -> None:
         """Make this client usable in a forked child; see :meth:`carruns.delivery.Deliverer.forked`."""

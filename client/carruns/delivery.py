@@ -89,7 +89,7 @@ class Deliverer:
     @harmless
     def placed(self, session: Session, seq: int) -> Steps[None]:
         """See to it that turn ``seq``, just taken, is in the kernel, or in the spool, or counted as dropped."""
-        if session.link is not None and session.cost >= session.flush_at:
+        if session.link is not None and session.cost >= session.flush_due:
             self.courier.ask_flush(session)
         placed = False
         try:
@@ -148,6 +148,10 @@ class Deliverer:
             if session.link is not None:
                 engine.lose(errors.AnswerTimeout("the daemon neither reads nor answers"))
         return placed
+
+    def look(self, session: Session) -> Steps[None]:
+        """Take what the daemon has said, and connect anew where that can be done at once; never waits."""
+        yield from self.engine.strive(lambda: True, lambda now: now, partial(self.courier.advance, session))
 
     # --- the spool ------------------------------------------------------------------------------------------
 

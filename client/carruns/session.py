@@ -15,7 +15,9 @@ many.
 ``phase`` moves as :data:`MOVES` says, and only through :meth:`Session.move`; the courier decides when.  ``link``
 is set exactly while the phase is LIVE: what has it may write turns to the socket.
 
-``cost`` counts what has been taken, so that one comparison on the hot path bounds both bytes and turns.
+``cost`` counts what has been taken, so that one comparison on the hot path bounds both bytes and turns: from
+``flush_at`` on a turn goes the slow way, which reads what the daemon has said.  That is where a flush is due, and
+every turn of a run that wants to hear of its cancellation.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Protocol
 import msgspec
 
 from carruns import encoding
+from carruns.cancelling import Cancelling
 from carruns.connection import Transport
 from carruns.protocol import messages
 from carruns.results import End
@@ -117,8 +120,9 @@ class Session:
     """The sender of one run; see the module's text."""
 
     __slots__ = (
-        "__weakref__", "acked", "agent_id", "asked", "checks", "cost", "dropped", "end", "end_line", "end_sent",
-        "flush_at", "flushes", "gaps", "head", "held_for", "link", "mended", "next_seq", "offset", "over", "owed",
+        "__weakref__", "acked", "agent_id", "asked", "cancelling", "checks", "cost", "dropped", "end", "end_line",
+        "end_sent", "flush_at", "flush_due", "flushes", "gaps", "head", "held_for", "link", "mended", "next_seq",
+        "offset", "over", "owed",
         "phase", "refusal", "retry_at", "run_id", "sent", "spool", "spooled", "spooled_before", "start", "started",
         "stored_before", "tentative", "unacked", "warned", "window_from", "writer",
     )  # fmt: skip
@@ -140,6 +144,7 @@ class Session:
         self.refusal: Exception | None = None
         self.warned = False
         self.retry_at = self.held_for = 0.0
+        self.cancelling = Cancelling()
         self.phase = Phase.DOWN
         self.link: Transport | None = None
         self._number_anew(writer)
@@ -155,7 +160,7 @@ class Session:
         self.unacked: deque[bytes] = deque()
         self.gaps: dict[int, int] = {}  # gap turns: their number, and how many turns each stands for
         self.cost = self.window_from = 0
-        self.flush_at = CHECK_COST
+        self._flush_after(CHECK_COST)
         self.flushes: deque[tuple[int, int]] = deque()
         self.offset = 0
 
@@ -270,9 +275,17 @@ class Session:
     def note_flush(self) -> int:
         """Note that a flush goes out behind all that was taken, and return the number it should show."""
         self.asked = self.next_seq - 1
-        self.flush_at = self.cost + CHECK_COST
+        self._flush_after(self.cost + CHECK_COST)
         self.flushes.append((self.asked, self.cost))
         return self.asked
+
+    def _flush_after(self, cost: int) -> None:
+        self.flush_due = cost
+        self.flush_at = cost if self.cancelling.callback is None else 0
+
+    def listen(self) -> None:
+        """The run has a callback now: every turn goes the way on which it is heard."""
+        self._flush_after(self.flush_due)
 
     def lost_by_daemon(self, acked: int) -> bool:
         """Tell whether what the daemon says it has does not fit what it said before."""

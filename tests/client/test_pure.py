@@ -19,6 +19,7 @@ PROGRAMS = {"cli", "reading", "render"}
 CLAIMS = re.compile(r"\bPure\b|[Nn]o I/O")
 #: By whatever word they say it, these stay so: the list is what a docstring alone could lose.
 PURE = (
+    "cancelling",
     "connection",
     "session",
     "outage",

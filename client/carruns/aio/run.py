@@ -10,9 +10,9 @@ from carruns.fields import TurnFields
 from carruns.link import NOWAIT
 from carruns.outcome import fitted
 from carruns.protocol import nesting, numbers
-from carruns.results import Delivery
+from carruns.results import CancelRequest, Delivery
 from carruns.run_base import RunBase
-from carruns.session import TURN_COST, Session
+from carruns.session import TURN_COST, Phase, Session
 from carruns.turns import PLAIN_TURN, SHORT_TURN
 
 if TYPE_CHECKING:
@@ -110,6 +110,18 @@ class AsyncRun(RunBase):
         works, what is left of the ``budget`` if there is none.
         """
         return await self._driver.run(self._core.deliverer.flush(self._session, durable=durable))
+
+    @property
+    def cancel_requested(self) -> CancelRequest | None:
+        """The first request to cancel this run that was heard (``reason``, ``idempotency_key``), else ``None``.
+
+        Looking takes what the daemon has said meanwhile, without waiting: microseconds, so a loop may look in
+        every round.  It goes on saying so after the run's end.
+        """
+        cancelling = self._session.cancelling
+        if cancelling.request is None and self._session.phase is not Phase.OVER:
+            self._driver.look(self._core.deliverer.look(self._session))
+        return cancelling.request
 
     def delivery(self) -> Delivery:
         """Say where the turns are, as far as is known now; asks nobody."""

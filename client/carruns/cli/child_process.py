@@ -3,7 +3,7 @@ r"""Run a command as if we were not there: its output passes through at once, si
 Theory of operation.  The child is in our process group, so the terminal's Ctrl-C, Ctrl-\ and hang-up reach it
 without us; we only must not die of them.  What a process sends to us alone (``kill PID``) is passed on.  Signals
 are blocked and taken by a thread with ``sigwaitinfo``, which tells the one from the other; the child gets the mask
-that we were started with.  One ``poll`` waits for output, signals and the end.
+that we were started with.  One ``poll`` waits for output, signals, the end, and the next look of ``stop_command``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carruns.cli.output_capture import Capture
+from carruns.cli.stop_command import Stopping
+from carruns.results import CancelRequest
 
 _SIGNALS = tuple(
     getattr(signal, name)
@@ -41,6 +43,7 @@ class Ending:
     duration_ms: int = 0
     signals: list[str] = field(default_factory=list)
     problem: str = ""
+    cancelled: CancelRequest | None = None
     counts: dict[str, int] = field(default_factory=dict)
 
     def outcome(self) -> dict[str, Any]:
@@ -57,6 +60,8 @@ class Ending:
         """Return it as a sentence."""
         if self.problem:
             return self.problem
+        if self.cancelled is not None:
+            return f"cancelled: {self.cancelled.reason}"
         if self.signal_number:
             return f"ended by {name_of(self.signal_number)}"
         return f"exit code {self.code}" + (f" after {', '.join(self.signals)}" if self.signals else "")
@@ -74,12 +79,18 @@ class Child:
     """One command; :meth:`run` it once."""
 
     def __init__(
-        self, command: Sequence[str], environment: dict[str, str], record: Callable[..., None], limit: int
+        self,
+        command: Sequence[str],
+        environment: dict[str, str],
+        record: Callable[..., None],
+        limit: int,
+        stopping: Stopping,
     ) -> None:
         """``record`` takes the fields of a turn; ``limit`` bounds the bytes of output that are recorded."""
         self._command, self._environment = list(command), environment
         self.capture = Capture(record, limit)
         self._ending = Ending()
+        self._stopping = stopping
         self._open: dict[int, tuple[str, int]] = {}  # our end of a pipe: the stream's name, where it goes
         self._poll = select.poll()
 
@@ -92,6 +103,7 @@ class Child:
             if process is not None:
                 self._serve(process)
                 self._end(process.wait())
+                self._ending.cancelled = self._stopping.request
         finally:
             self._ending.duration_ms = round((time.monotonic() - began) * 1000)
             self.capture.finish()
@@ -145,12 +157,17 @@ class Child:
                     quiet_until = time.monotonic() + _GRACE
                 else:
                     self._pass_on(fd)
-            self.capture.tick(time.monotonic())
-            if time.monotonic() >= quiet_until:
+            now = time.monotonic()
+            self.capture.tick(now)
+            if now >= quiet_until:
                 return
+            if quiet_until == float("inf"):
+                self._stopping.tick(process, now)
 
     def _timeout(self, quiet_until: float) -> float | None:
         due = min(quiet_until, self.capture.due)
+        if quiet_until == float("inf"):  # while the command runs
+            due = min(due, self._stopping.due)
         return None if due == float("inf") else max(0.0, due - time.monotonic()) * 1000 + 1
 
     def _pass_on(self, fd: int) -> None:

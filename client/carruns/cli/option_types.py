@@ -11,8 +11,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from carruns.cli import parse_units
-from carruns.protocol.records import Record
+from carruns.protocol.records import OTHER_ENDS, OUTCOME_STATUSES, Record, RunStatus
 from carruns.render import harmless
+from carruns.render.run_cells import SHORT
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,6 +86,19 @@ class Size(_Number):
             return value if isinstance(value, int) else parse_units.parse_size(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class _Shown(click.Choice if not TYPE_CHECKING else click.Choice[str]):  # type: ignore[misc]
+    """A choice that takes the words that tables show, too: ``open`` for ``in_progress``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the word of a summary."""
+        return super().convert(_LONG.get(value, value), param, ctx)
+
+
+_LONG = {short: long for long, short in SHORT.items()}
+STATUS = _Shown([str(status) for status in RunStatus])
+OUTCOME = _Shown([*OUTCOME_STATUSES, *OTHER_ENDS])
 
 
 def run_argument(**attrs: Any) -> Callable[[F], F]:

@@ -14,6 +14,7 @@ import msgspec
 from carruns.protocol import times
 from carruns.protocol.ids import uuid7
 from carruns.protocol.paths import RUNS_NAME
+from carruns.protocol.records import TURN_KINDS
 from carruns.reading import run_files
 from carrunsd.store import layout, reader
 
@@ -69,7 +70,7 @@ def bundles_in(path: Path) -> Iterator[Bundle]:
             bundle, turn = Bundle(), 0
         if record["record"] == "started" and bundle.started is None:
             bundle.started = record
-        if record["record"] == "turn":
+        if record["record"] in TURN_KINDS:
             if type(record.get("index")) is not int:
                 record["index"] = turn
             turn = max(turn, record["index"]) + 1

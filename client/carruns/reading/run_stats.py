@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from carruns.protocol.records import Record
+from carruns.protocol.records import TURN_KINDS, Record
 from carruns.reading import run_files
 from carruns.reading.endings import end_that_counts
 from carruns.reading.instants import instant, within
+from carruns.render.token_counts import Tokens, tokens_of
 from carrunsd.store import history, reader
 
 _GOOD = ("success", "done")
@@ -30,6 +31,8 @@ class _Line(Struct, gc=False):
     tool: Any = None
     duration_ms: Any = None
     usage: Any = None
+    token_usage: Any = None  # a model turn's, as CAR writes it
+    final: Any = None
     error: Any = None
     policy_rejected: Any = None
     cli_outcome: Any = None
@@ -40,7 +43,8 @@ _lines = msgspec.json.Decoder(_Line)
 
 class _Group:
     def __init__(self) -> None:
-        self.runs = self.open = self.good = self.ended = self.turns = self.failed = self.tokens = 0
+        self.runs = self.open = self.good = self.ended = self.turns = self.failed = 0
+        self.tokens = Tokens()
         self.took: list[float] = []
 
 
@@ -69,7 +73,7 @@ class RunStats:
         group.runs += 1
         self._end(group, began, lines)
         for line in lines:
-            if line.record == "turn":
+            if line.record in TURN_KINDS:
                 self._turn(group, line)
 
     @staticmethod
@@ -86,11 +90,12 @@ class RunStats:
 
     def _turn(self, group: _Group, line: _Line) -> None:
         tool = self._tools.setdefault(line.tool if isinstance(line.tool, str) else None, _Group())
-        failed, tokens = _failed(line), _tokens(line.usage)
+        usage = line.token_usage if line.record == "model_turn" else line.usage
+        failed, tokens = _failed(line), tokens_of(usage)
         for one in (group, tool):
             one.turns += 1
             one.failed += failed
-            one.tokens += tokens
+            one.tokens = one.tokens.plus(tokens)
         if isinstance(line.duration_ms, int | float):
             tool.took.append(line.duration_ms)
 
@@ -115,7 +120,7 @@ def _common(group: _Group) -> dict[str, Any]:
     took = sorted(group.took)
     return {
         "turns": group.turns, "median_ms": percentile(took, 50), "p95_ms": percentile(took, 95),
-        "failed_turns": group.failed, "tokens": group.tokens,
+        "failed_turns": group.failed, "tokens": group.tokens.total, "cached_tokens": group.tokens.cached,
     }  # fmt: skip
 
 
@@ -131,26 +136,14 @@ def _failed(line: _Line) -> bool:
     return isinstance(outcome, dict) and (outcome.get("exit_code") not in (0, None) or bool(outcome.get("signal")))
 
 
-def _tokens(usage: Any) -> int:
-    """Return what ``usage`` sums to: its total if it says one, else what goes in and out."""
-    if not isinstance(usage, dict):
-        return 0
-    counts = {key: value for key, value in usage.items() if isinstance(value, int) and not isinstance(value, bool)}
-    if "total_tokens" in counts:
-        return counts["total_tokens"]
-    return sum(
-        counts.get(key, 0) for key in ("input_tokens", "output_tokens", "prompt_tokens", "completion_tokens")
-    )
-
-
 _TURN = Record(record="turn")
 
 
 def _for_the_end(line: _Line) -> Record:
     """A line as far as it bears on how the run ended."""
-    if line.record == "turn":
+    if line.record in TURN_KINDS:
         return _TURN
-    return Record(record=line.record, termination=line.termination, ended_at=line.ended_at)
+    return Record(record=line.record, termination=line.termination, final=line.final, ended_at=line.ended_at)
 
 
 def _parsed(file: run_files.RunFile) -> Iterator[_Line]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from carruns.protocol.records import Record
+from carruns.protocol.records import TURN_KINDS, Record
 from carruns.render import harmless, missing, units
+from carruns.render.other_records import CANCELLATION_KINDS, other_line
 from carruns.render.run_cells import status_cell
 from carruns.render.style import Style
 from carruns.render.timeline import GAP_SHARE, gaps_between, sparkline, turn_times
+from carruns.render.token_counts import Tokens, tokens_of
 from carruns.render.trace_turn import TurnLines
 from carruns.render.value_lines import value_lines
 from carruns.render.whole_run import WholeRun, outcome_of
@@ -93,19 +95,17 @@ class TraceView:
 
     def _holds(self) -> str:
         parts = [f"{len(self._turns)} turns", units.size(self._run.summary.bytes)]
-        parts += [f"{units.count(value)} {key.replace('_', ' ')}" for key, value in self._tokens().items()]
+        parts += [f"{units.count(number)} {name}" for name, number in self._tokens() if number]
         errors = sum(1 for turn in self._turns if turn.get("error") is not None)
         return ", ".join(parts + ([f"{errors} errors"] if errors else []))
 
-    def _tokens(self) -> dict[str, int]:
-        """Sum up what ``usage`` of the turns counts."""
-        tokens: dict[str, int] = {}
+    def _tokens(self) -> Iterator[tuple[str, int]]:
+        """Yield what the turns took in all, by name."""
+        found = Tokens()
         for turn in self._turns:
-            usage = turn.get("usage")
-            for key, value in usage.items() if isinstance(usage, dict) else ():
-                if isinstance(value, int) and not isinstance(value, bool):
-                    tokens[key] = tokens.get(key, 0) + value
-        return tokens
+            found = found.plus(tokens_of(turn.get("usage")))
+        yield from (("input tokens", found.fresh), ("output tokens", found.output), ("tokens", found.unsplit))
+        yield from (("cached tokens", found.read), ("tokens written to the cache", found.written))
 
     # --- turns ----------------------------------------------------------------------------------------------
 
@@ -128,7 +128,10 @@ class TraceView:
 
     def _others(self) -> Iterator[str]:
         for record in self._run.records:
-            if record.get("record") not in ("started", "turn", "ended"):
+            kind = record.get("record")
+            if kind in CANCELLATION_KINDS:
+                yield self._paint(f"  {self._style.mark('✕', 'x')} {other_line(record)}", "yellow")
+            elif kind not in ("started", "ended", *TURN_KINDS):
                 yield from self._turn.part("unknown", record, "yellow")
 
     def _end(self) -> Iterator[str]:
@@ -137,7 +140,8 @@ class TraceView:
             yield self._paint("in progress" if self._run.in_progress else "no end is recorded", "cyan")
             return
         outcome = outcome_of(end)
-        reason = f" ({harmless.line(end['reason'])})" if end.get("reason") else ""
+        said = end.get("reason")
+        reason = f" ({harmless.line(said)})" if said and said != self._run.summary.get("outcome_status") else ""
         yield f"{self._paint('ended', 'dim')} {self._status()}{reason}"
         yield from self._turn.part("summary", outcome.get("summary") or None, "dim")
         for item in outcome.get("evidence") or []:

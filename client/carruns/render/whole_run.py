@@ -13,6 +13,7 @@ from typing import Any
 from carruns.protocol.records import Record
 from carruns.render import units
 from carruns.render.run_cells import duration_of
+from carruns.render.turn_view import turn_of
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class WholeRun:
 
     @cached_property
     def turns(self) -> list[Record]:
-        """The ``turn`` records."""
-        return [record for record in self.records if record.get("record") == "turn"]
+        """The turns, of either kind."""
+        return [turn for record in self.records if (turn := turn_of(record)) is not None]
 
     @property
     def began(self) -> int | None:

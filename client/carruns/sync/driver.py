@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar, cast
 
+from carruns.cancelling import Listener
 from carruns.connection import HasFileno, Transport
 from carruns.engine import Engine, Steps
 
@@ -84,8 +85,10 @@ def _new_poll() -> Poll:
 class Driver:
     """Runs steps for threads that share an engine; see the module's text."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, listener: Listener | None = None) -> None:
+        """``listener`` has the callbacks that are to be called, ``None`` where nobody may be told anything."""
         self.engine = engine
+        self._listener = listener
         self._skips = 0
         self.renew()
 
@@ -114,13 +117,28 @@ class Driver:
                         self._wait(waiting)
                     except Exception as error:
                         failure = error
+                self._call_back()
         except StopIteration as done:
-            return cast("T", done.value)
+            result = cast("T", done.value)
         finally:
             with self.lock:
                 steps.close()
                 self._stepping = threading.get_ident() if nested else 0
                 self._tell()
+        self._call_back()
+        return result
+
+    def look(self, steps: Steps[None]) -> None:
+        """Take the steps that need no wait, and call back."""
+        self.run(steps)
+
+    def _call_back(self) -> None:
+        """Call what is due, without the lock: a callback may take long, and record."""
+        while self._listener is not None and self._listener.due:
+            try:
+                self._listener.call_next()
+            except IndexError:  # another thread was faster
+                return
 
     def _step(
         self, steps: Steps[T], place: threading.Lock, failure: Exception | None, *, nested: bool
@@ -135,8 +153,8 @@ class Driver:
             self._stepping = me if nested else 0
             seconds = min(_LONGEST_POLL, wait.deadline - time.monotonic())
             link = self.engine.link
-            if seconds <= 0:
-                return None
+            if seconds <= 0 or (self._listener is not None and self._listener.due):
+                return None  # a callback may change anything: no wait before another look
             if link is None or wait.look or not (reads or wait.write):
                 seconds = seconds if reads else min(seconds, _LOOK_AFTER_READER)
                 if not nested:

@@ -7,16 +7,14 @@ from typing import Any
 
 import click
 
-from carruns.cli.option_types import agent_option, time_options
+from carruns.cli.option_types import OUTCOME, STATUS, agent_option, time_options
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
-from carruns.protocol.records import OUTCOME_STATUSES, Record
+from carruns.protocol.records import Record
 from carruns.render import harmless, units
 from carruns.render.removed_table import removed_table
 from carruns.render.run_cells import duration_of, id_length, status_cell
 from carruns.render.table import Cell, Column, render
-
-STATUSES = ("in_progress", "completed", "incomplete")
 
 
 @click.command(
@@ -31,8 +29,8 @@ carruns list --grep 'flaky' --json | jq -r .run_id
     ),
 )
 @agent_option()
-@click.option("--status", "-s", type=click.Choice(STATUSES), help="Only runs of this status.")
-@click.option("--outcome", "-o", type=click.Choice(OUTCOME_STATUSES), help="Only runs that ended so.")
+@click.option("--status", "-s", type=STATUS, help="Only runs of this status.")
+@click.option("--outcome", "-o", type=OUTCOME, help="Only runs that ended so.")
 @time_options
 @click.option("--grep", "-g", metavar="TEXT", help="Only runs whose intent holds this text (case aside).")
 @click.option("--limit", "-n", type=click.IntRange(min=1), help="At most so many.")

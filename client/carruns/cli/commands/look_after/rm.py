@@ -9,11 +9,11 @@ import click
 
 from carruns.cli import exits
 from carruns.cli.confirm_removal import agreed, count_of, yes_option
-from carruns.cli.option_types import AgentId, Instant, RunId
+from carruns.cli.option_types import OUTCOME, AgentId, Instant, RunId
 from carruns.cli.screen import print_json, warn
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol import errors
-from carruns.protocol.records import OUTCOME_STATUSES, Record
+from carruns.protocol.records import Record
 from carruns.reading.daemon_source import DaemonSource
 from carruns.reading.find_run import find_run
 from carruns.render import harmless
@@ -35,7 +35,7 @@ carruns trash restore 019a2f           takes it back
 )
 @click.argument("runs", nargs=-1, type=RunId(), metavar="[RUN]...")
 @click.option("--agent", "-a", type=AgentId(), metavar="AGENT", help="All ended runs of this agent.")
-@click.option("--outcome", "-o", type=click.Choice(OUTCOME_STATUSES), help="All runs that ended so.")
+@click.option("--outcome", "-o", type=OUTCOME, help="All runs that ended so.")
 @click.option("--before", type=Instant(), metavar="TIME", help="All ended runs begun before then.")
 @click.option("--dry-run", is_flag=True, help="Only show what would go.")
 @yes_option

@@ -52,14 +52,18 @@ def exec_command(
     Its output is passed on unchanged and recorded as it comes; exit code, signal and duration are recorded as
     `cli_outcome`.  Returns the command's own exit code, 128+N if signal N ended it, 127 if it was not found,
     126 if it could not be started.  Without a daemon the record goes to the spool; the command runs in any case.
+
+    When its run is cancelled (`carruns cancel`) the command gets SIGTERM, and SIGKILL after 5 seconds.
     """
     from carruns.cli.child_process import Child
+    from carruns.cli.stop_command import Stopping
 
     client = settings.client()
     run = _begin(client, agent, intent or shlex.join(command))
     parameters = {"argv": [text_of_argument(word) for word in command]}
     run.turn(tool="exec", parameters=parameters)
-    child = Child(command, _environment(settings, run.id), run.turn, max_output)
+    stopping = Stopping(lambda: run.cancel_requested)
+    child = Child(command, _environment(settings, run.id), run.turn, max_output, stopping)
     ending = child.run()
     _record_end(run, ending)
     _deliver(client, run)
@@ -100,7 +104,8 @@ def _record_end(run: Run, ending: Ending) -> None:
         turn["error"] = ending.problem
     run.turn(**turn)
     metrics = {"actions_succeeded": int(ending.code == 0), "actions_failed": int(ending.code != 0), "tool_calls": 1}
-    run.finish("success" if ending.code == 0 else "failure", ending.summary(), metrics=metrics)
+    status = "failure" if ending.code else "give_up" if ending.cancelled else "success"
+    run.finish(status, ending.summary(), metrics=metrics)
 
 
 def _deliver(client: Client, run: Run) -> None:
