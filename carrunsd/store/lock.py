@@ -58,11 +58,27 @@ def is_ours(fd: int, path: str) -> bool:
     Raises ``OSError`` where it cannot be looked at.
     """
     held = os.fstat(fd)
+    if held.st_nlink == 0:
+        return False
     try:
         there = os.stat(path, follow_symlinks=False)
+        if (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino):
+            return True
+        return _names_us(path)  # some FUSE file systems give a file another number now and then
     except (FileNotFoundError, NotADirectoryError):
         return False
-    return held.st_nlink > 0 and (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _names_us(path: str) -> bool:
+    """Tell whether what is at ``path`` is locked, and says that it is by this process."""
+    other = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid(other) == os.getpid()
+    finally:
+        os.close(other)
+    return False
 
 
 def _pid(fd: int) -> int:
