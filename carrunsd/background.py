@@ -12,7 +12,7 @@ import anyio
 import anyio.abc
 
 from carrunsd import config
-from carrunsd.connections import drain
+from carrunsd.connections import drain, listener, places
 from carrunsd.core import Core
 from carrunsd.host import systemd
 from carrunsd.upkeep import orphans, retention, sync_recent
@@ -21,6 +21,23 @@ log = logging.getLogger("carrunsd")
 _RECENT_NS = 3600 * 10**9  # what was written longer ago, the kernel has written back (vm.dirty_expire_centisecs)
 _GC_DELAY = 1.0  # seconds from the end of a run to the gc it may call for
 _NOTIFY_PAUSE = 0.1  # seconds before systemd is told again that we are ready
+
+
+class Possession:
+    """Whether the places are still this daemon's; what is mended by that is mended."""
+
+    def __init__(self, held: places.Places, serving: listener.Server) -> None:
+        self._held = held
+        self._serving = serving
+
+    def look(self) -> bool:
+        """Return false where the daemon has to stop.  A socket whose path is gone is bound anew."""
+        if lost := self._held.lost():
+            log.error("%s; what was received is finished, then this daemon stops", lost)
+            return False
+        if (fresh := self._held.bound_anew()) is not None:
+            self._serving.move_to(fresh)
+        return True
 
 
 class Life:
@@ -42,13 +59,31 @@ class Life:
         if self._drainer.may_have_work():
             self._spooled.set()
 
-    async def until_stopped(self, signals: Any) -> None:
+    async def until_stopped(self, signals: Any, possession: Possession) -> None:
+        """Return once the daemon is told to stop, or has nothing left to serve."""
+        async with anyio.create_task_group() as either:
+
+            async def until_told() -> None:
+                await self._until_told(signals, possession)
+                either.cancel_scope.cancel()
+
+            async def until_lost() -> None:
+                while possession.look():  # noqa: ASYNC110 - nothing tells
+                    await anyio.sleep(places.LOOK_SECS)
+                either.cancel_scope.cancel()
+
+            either.start_soon(until_told)
+            either.start_soon(until_lost)
+
+    async def _until_told(self, signals: Any, possession: Possession) -> None:
         async for number in signals:
             if number != signal.SIGHUP:
                 log.info("%s", signal.Signals(number).name)
                 return
             self._reload()
             self._spooled.set()
+            if not possession.look():
+                return
 
     def _reload(self) -> None:
         """Read the configuration again.  Where anything is wrong with it, the last good one holds."""

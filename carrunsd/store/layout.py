@@ -77,11 +77,53 @@ def ensure_root(path: str) -> int:
         fd, created = ensure_dir(parent_fd, name)
         if created:
             _mark_backup_excluded(fd, path)
-            os.fsync(fd)
-        os.fsync(parent_fd)  # who made it may have died before this
+            sync_dir(fd)
+        sync_dir(parent_fd)  # who made it may have died before this
     finally:
         os.close(parent_fd)
     return fd
+
+
+#: fsync(2) of a directory on a file system that knows none (CIFS, 9p, some FUSE): it does what it does.
+_NO_SYNC = frozenset((errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
+
+
+def sync_dir(fd: int) -> None:
+    """Sync a directory: whatever was made, renamed or removed in it is on the device.  Raises ``OSError``.
+
+    The one place that does: where the file system does not know how, that is no failed sync.
+    """
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+#: What a file system, a mount or a sandbox does not give, however it is asked.
+_NOT_GIVEN = {
+    errno.ENOLCK: "the file system gives no locks (NFS without its lock service?)",
+    errno.EOPNOTSUPP: "the file system does not support it",
+    errno.ENOTSUP: "the file system does not support it",
+    errno.ENOSYS: "the system does not support it",
+    errno.EINVAL: "the file system does not support it",
+    errno.EPERM: "the system forbids it (a file system without owners or sockets, or a sandbox?)",
+    errno.EACCES: "permission is denied",
+}
+
+
+@contextlib.contextmanager
+def said_where(path: str, doing: str, remedy: str) -> Iterator[None]:
+    """Let an ``OSError`` that says that something cannot be had at ``path`` say where, what and what to do."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        reason = _NOT_GIVEN.get(error.errno or 0)
+        if reason is None:
+            raise
+        raise StoreError(error.errno, f"{path}: {doing}: {reason}; {remedy}") from None
 
 
 def make_dirs(path: str) -> None:

@@ -53,7 +53,7 @@ def _mend(car_dir: str, place: str, found: list[Finding]) -> Iterator[str]:
             missing = any(finding.kind == "no_started" for finding in found)
             path = (os.path.basename(parent), name)
             yield f"{place}: {_write_anew(directory, path, missing=missing)}"
-        os.fsync(directory)
+        layout.sync_dir(directory)
         for finding in found:
             finding.mended = True
     finally:

@@ -36,8 +36,8 @@ class Trash:
         with self._opened(path[0], create=True) as directory:
             name = _free_name(directory, path[1])
             os.rename(path[1], name, src_dir_fd=runs_dir_fd, dst_dir_fd=directory)
-            os.fsync(directory)
-        os.fsync(runs_dir_fd)
+            layout.sync_dir(directory)
+        layout.sync_dir(runs_dir_fd)
         return name
 
     def take(self, runs_dir_fd: int, path: Path) -> None:
@@ -45,8 +45,8 @@ class Trash:
         with self._opened(path[0], create=False) as directory:
             os.link(path[1], path[1], src_dir_fd=directory, dst_dir_fd=runs_dir_fd, follow_symlinks=False)
             os.unlink(path[1], dir_fd=directory)
-            os.fsync(directory)
-        os.fsync(runs_dir_fd)
+            layout.sync_dir(directory)
+        layout.sync_dir(runs_dir_fd)
 
     def agents(self) -> list[str]:
         """Return the names of the agents' directories here."""

@@ -88,7 +88,7 @@ class Core:
             "agent_name": encoding.text(agent),
             "idempotency_key": run_id,
             "started_at": times.render(time.time_ns(), 9),
-            "cwd": _cwd(),
+            "cwd": working_directory(),
             **{
                 key: _typed(key, value)
                 for key, value in details.items()
@@ -119,7 +119,8 @@ def _typed(name: str, value: Any) -> Any:
     return bool(value) if name == "detached" else encoding.text(value)
 
 
-def _cwd() -> str | None:
+def working_directory() -> str | None:
+    """Return where this process is, as a record may hold it; ``None`` if that was removed."""
     try:
         return encoding.path_text(os.getcwdb())
     except OSError:  # removed under us

@@ -9,6 +9,7 @@ is cancelled. Nothing here raises because of the daemon or the disk unless ``str
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from carruns.connection import Answer
 from carruns.courier import Courier, log
 from carruns.engine import Engine, Reply, Steps
 from carruns.guard import harmless
-from carruns.protocol import errors
+from carruns.protocol import errors, times
 from carruns.results import Delivery
 from carruns.session import Phase, Session, Spool
 
@@ -37,10 +38,13 @@ class Deliverer:
         *,
         strict: bool,
         durable: bool,
+        now: Callable[[], int] = time.time_ns,
     ) -> None:
+        """``now`` returns nanoseconds since 1970: what is spooled says when it happened."""
         self.engine = engine
         self.courier = courier
         self._new_spool = new_spool
+        self._now = now
         self.strict = strict
         self._in_vain = False  # whether a strict client has waited as long as it may; not again until all is well
         self._durable = durable
@@ -158,7 +162,8 @@ class Deliverer:
         if not session.unacked and (session.started or session.spool is not None) and not session.end_line:
             return
         try:
-            lines = list(session.unacked)
+            moment = self._stamp()
+            lines = [session.dated(line, moment) for line in session.unacked]
             if session.spool is None:
                 session.spool, session.offset = self._new_spool(), 0
                 lines.insert(0, session.header())
@@ -168,6 +173,9 @@ class Deliverer:
             self._not_spooled(session, error, newest=newest)
         else:
             session.spooled_all()
+
+    def _stamp(self) -> bytes:
+        return times.render(self._now(), 9).encode()
 
     def _not_spooled(self, session: Session, error: Exception, *, newest: bool) -> None:
         if session.spool is not None and session.spool.size == 0:
@@ -255,7 +263,8 @@ class Deliverer:
         """End the run with ``runs.complete`` or ``runs.abandon``, after all its turns."""
         if session.phase is not Phase.OVER:
             encoded = calls.encode_params({"run_id": session.run_id, **params})
-            session.end, session.end_line = "pending", calls.line(method, encoded)
+            session.end = "pending"
+            session.end_line = calls.line(method, encoded[:-1] + b',"ended_at":"%b"}' % self._stamp())
             try:
                 if (yield from self._confirmed(session, durable=self._durable)):
                     yield from self._end_sent(session, method, encoded)

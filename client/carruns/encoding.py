@@ -208,6 +208,12 @@ def mend(turn: bytes) -> bytes | None:
     return None if mended == fields else encode(mended)
 
 
+def has_field(turn: bytes, name: str) -> bool:
+    """Tell whether an encoded turn has a field ``name``, and be it null: it may not be given twice."""
+    fields = msgspec.json.decode(turn)
+    return isinstance(fields, dict) and name in fields
+
+
 _TEXTS = frozenset(("tool", "prompt", "started_at", "tool_call_id", "model"))
 
 

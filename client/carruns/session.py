@@ -43,6 +43,7 @@ CHECK_COST = 512 * TURN_COST
 WINDOW_COST = 8 << 20
 
 _TURNS = b',"turns":['
+_STARTED_AT = b'"started_at"'
 
 
 class Phase(Enum):
@@ -355,6 +356,18 @@ class Session:
     def turn_of(self, line: bytes) -> bytes:
         """Return the encoded turn that a line of ours carries."""
         return line[line.index(_TURNS, len(self.head)) + len(_TURNS) : -4]
+
+    def dated(self, line: bytes, moment: bytes) -> bytes:
+        """Return a line for the spool: its turn says when it happened, which is not when it will be drained.
+
+        What the agent said itself stays.
+        """
+        turn = self.turn_of(line) if line.startswith(self.head) else b""
+        if turn[:1] != b"{" or (_STARTED_AT in turn and encoding.has_field(turn, "started_at")):
+            return line
+        at = len(line) - len(turn) - 4
+        rest = b"," + turn[1:] if turn != b"{}" else b"}"
+        return b'%b{%b:"%b"%b%b' % (line[:at], _STARTED_AT, moment, rest, line[-4:])
 
     def seq_of(self, line: bytes) -> int:
         """Return the number of a line of ours, ``-1`` if it carries no turn."""

@@ -11,6 +11,10 @@ from typing import NamedTuple
 
 from carruns.protocol.paths import LOCK_NAME, MAX_SOCKET_PATH_BYTES
 
+#: What looking at a daemon may cost: one that takes connections and does not answer (stopped, wedged) is not up.
+#: (One that is well answers within a quarter of this, whatever else it does.)
+LOOK_SECS = 1.0
+
 
 class State(str, Enum):
     """What was found where the socket should be."""
@@ -40,7 +44,7 @@ def probe(path: Path) -> Probe:
         return Probe(State.PATH_TOO_LONG, text)
     try:
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(1.0)
+            sock.settimeout(LOOK_SECS)
             sock.connect(os.fspath(path))
     except OSError as error:
         return _why_not(path, error)

@@ -113,12 +113,11 @@ class Driver:
                 with place:  # nobody knows it yet: it is free
                     waiting = self._step(steps, place, failure, nested=nested)
                     failure = None
-                    if self._call_back() and waiting is not None:
-                        waiting = waiting._replace(seconds=0.0)  # it may have changed anything: look before a wait
                     try:
                         self._wait(waiting)
                     except Exception as error:
                         failure = error
+                self._call_back()
         except StopIteration as done:
             result = cast("T", done.value)
         finally:
@@ -133,17 +132,13 @@ class Driver:
         """Take the steps that need no wait, and call back."""
         self.run(steps)
 
-    def _call_back(self) -> bool:
-        """Call what is due, without the lock: a callback may take long, and record.  Tell whether there was any."""
-        listener = self._listener
-        if listener is None or not listener.due:
-            return False
-        while listener.due:
+    def _call_back(self) -> None:
+        """Call what is due, without the lock: a callback may take long, and record."""
+        while self._listener is not None and self._listener.due:
             try:
-                listener.call_next()
+                self._listener.call_next()
             except IndexError:  # another thread was faster
-                break
-        return True
+                return
 
     def _step(
         self, steps: Steps[T], place: threading.Lock, failure: Exception | None, *, nested: bool
@@ -158,8 +153,8 @@ class Driver:
             self._stepping = me if nested else 0
             seconds = min(_LONGEST_POLL, wait.deadline - time.monotonic())
             link = self.engine.link
-            if seconds <= 0:
-                return None
+            if seconds <= 0 or (self._listener is not None and self._listener.due):
+                return None  # a callback may change anything: no wait before another look
             if link is None or wait.look or not (reads or wait.write):
                 seconds = seconds if reads else min(seconds, _LOOK_AFTER_READER)
                 if not nested:

@@ -17,6 +17,7 @@ from carruns.cli.parse_units import parse_duration
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.reading.open_runs import OpenRuns
+from carruns.reading.probe import LOOK_SECS
 
 if TYPE_CHECKING:
     from carruns import Client
@@ -50,11 +51,12 @@ def top(settings: Settings, agent: str | None, interval: float, stuck: str, once
         state = OpenRuns(agent, parse_duration(stuck))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--stuck") from None
-    with settings.client(autostart=False, timeout=2.0) as client:
+    with settings.client(autostart=False, timeout=LOOK_SECS) as client:
         if settings.json or once or not settings.screen.tty or os.environ.get("TERM") in (None, "", "dumb"):
             poll(client, state)
-            time.sleep(_SNAPSHOT)  # a rate wants two looks
-            poll(client, state)
+            if not state.problem:
+                time.sleep(_SNAPSHOT)  # a rate wants two looks
+                poll(client, state)
             _print_once(settings, state)
             return
         _live(settings, client, state, interval)
