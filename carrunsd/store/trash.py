@@ -130,10 +130,18 @@ class Removals:
         try:
             size = os.fstat(fd).st_size
             if size > MAX_REMOVED_BYTES:
-                tail = os.pread(fd, MAX_REMOVED_BYTES // 2, size - MAX_REMOVED_BYTES // 2)
-                os.ftruncate(fd, 0)
-                os.write(fd, tail[tail.find(b"\n") + 1 :])
-            if os.write(fd, line) < len(line):
+                self._halve(fd, size, line)
+            elif os.write(fd, line) < len(line):
                 raise OSError(errno.ENOSPC, "the list of removals came out short")
         finally:
             os.close(fd)
+
+    def _halve(self, fd: int, size: int, line: bytes) -> None:
+        """Put the younger half of the list and ``line`` in its place, in one step: at no instant is there neither."""
+        tail = os.pread(fd, MAX_REMOVED_BYTES // 2, size - MAX_REMOVED_BYTES // 2)
+        fresh = self._path + ".new"
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+            file.write(tail[tail.find(b"\n") + 1 :] + line)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(fresh, self._path)

@@ -14,6 +14,7 @@ import pytest
 
 from carrunsd.config import load
 from carrunsd.store.age_clock import EXPLAINED_NS, JUMP_NS, SETTLE_SECS, AgeClock
+from carrunsd.store.trash import Removals
 from tests.daemon.lives import config
 from tests.support import Daemon, Wire, wait_until
 
@@ -174,6 +175,19 @@ def test_what_retention_takes_can_be_had_back(make_daemon: Make) -> None:
     wait_until(lambda: not daemon.file("agent-a", old).exists())
     assert wire.call("runs.restore", run_id=old)["run_id"] == old
     assert wire.call("runs.get_trace", run_id=old)["records"][1]["prompt"] == "worth keeping"
+
+
+def test_the_list_of_removals_is_never_empty_for_an_instant(base: Path) -> None:
+    path = base / "removed.jsonl"
+    row = b'{"removed_at":"2026-11-01T00:00:00Z","run_id":"r","agent_id":"a","reason":"user","bytes":1}\n'
+    path.write_bytes(row * 12_000)
+    with path.open("rb") as before:
+        Removals(str(base)).note(("agent", "run.jsonl"), None, 5, "user")
+        assert before.read() == row * 12_000  # another file has taken its place
+    rows = path.read_bytes().splitlines()
+    assert 5000 < len(rows) < 7000
+    assert json.loads(rows[-1])["run_id"] == "run"
+    assert {json.loads(line)["run_id"] for line in rows[:-1]} == {"r"}
 
 
 # -- in use, and let go of ---------------------------------------------------------------------------------
