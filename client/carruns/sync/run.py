@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from carruns.encoding import DEEPEST
 from carruns.fields import TurnFields
 from carruns.link import NOWAIT
 from carruns.outcome import fitted
-from carruns.protocol import nesting, numbers
+from carruns.protocol import numbers
 from carruns.results import CancelRequest, Delivery
 from carruns.run_base import RunBase
 from carruns.session import TURN_COST, Phase, Session
@@ -19,7 +20,7 @@ from carruns.turns import PLAIN_TURN, SHORT_TURN
 if TYPE_CHECKING:
     from .client import Client
 
-_MAX_DEPTH = nesting.MAX_DEPTH
+_MAX_DEPTH = DEEPEST
 _STRIDE, _find_digits = numbers.STRIDE, numbers.find_in_sample
 _no_digit = frozenset(b"0123456789").isdisjoint
 
