@@ -13,6 +13,7 @@ import msgspec
 
 from carruns.protocol import nesting, numbers
 from carruns.protocol.cut import cut, marker
+from carruns.protocol.framing import occurrences
 
 #: What we bend nests at most this deep: below a strict reader's 127 with the record around it.
 DEEPEST = 100
@@ -89,9 +90,9 @@ def encode_each(values: Sequence[Any]) -> list[bytes]:
     except Exception:
         return [encode_any(value) for value in values]
     return [
-        # As nesting.may_be_too_deep, without two calls for each.
+        # As _has_many_brackets, without two calls for each.
         text
-        if len(text) - len(text.replace(b"{", b"").replace(b"[", b"")) <= nesting.MAX_DEPTH
+        if len(text) - len(text.replace(b"{", b"").replace(b"[", b"")) <= DEEPEST
         and not numbers.may_hold_huge(text)
         else _bent_if_refused(value, text)
         for value, text in zip(values, encoded, strict=True)
@@ -101,14 +102,18 @@ def encode_each(values: Sequence[Any]) -> list[bytes]:
 def _bent_if_refused(value: Any, encoded: bytes) -> bytes:
     if numbers.may_hold_huge(encoded):
         return bend(value)
-    if not nesting.may_be_too_deep(encoded) or surely_shallow((value,)) or not nests_too_deep(encoded):
+    if not _has_many_brackets(encoded) or surely_shallow((value,)) or not nests_too_deep(encoded):
         return encoded
     return bend(value)
 
 
 def nests_too_deep(encoded: bytes) -> bool:
     """Tell whether encoded JSON nests deeper than a strict reader takes, with room for the record around it."""
-    return nesting.may_be_too_deep(encoded) and nesting.depth(encoded) > DEEPEST
+    return _has_many_brackets(encoded) and nesting.depth(encoded) > DEEPEST
+
+
+def _has_many_brackets(encoded: bytes) -> bool:
+    return occurrences(encoded, b"{") + occurrences(encoded, b"[") > DEEPEST
 
 
 def surely_shallow(value: Any) -> bool:

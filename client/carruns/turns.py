@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 
 from carruns import encoding
-from carruns.protocol import nesting, numbers
+from carruns.protocol import numbers
 
 log = logging.getLogger("carruns")
 
 #: No turn of at most so many bytes can nest too deep or hold a number that is too big.
-SHORT_TURN = 2 * nesting.MAX_DEPTH
+SHORT_TURN = 2 * encoding.DEEPEST
 #: A turn of at most this many bytes passes under any limit a daemon has; longer ones are looked at.
 PLAIN_TURN = 1 << 20
 #: Bytes of a line that are not the turn: method, ids, numbers.

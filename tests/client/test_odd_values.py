@@ -95,6 +95,23 @@ def test_a_number_beyond_a_double_becomes_text(exponent: int, sign: int) -> None
     assert bent == (str(number) if exponent < 4300 else hex(number))
 
 
+@pytest.mark.parametrize("levels", range(90, 130, 3))
+def test_any_depth_is_kept_as_far_as_a_reader_goes(shared: Daemon, levels: int) -> None:
+    """With what is around it on the wire and in an answer, too: never a gap in place of the turn."""
+    deep: Any = "bottom"
+    for _ in range(levels):
+        deep = [deep]
+    with Client(shared.car_dir, autostart=False) as client:
+        with client.run("a", intent="x", metadata=deep) as run:
+            run.turn(output={"deep": deep, "kept": "this"})
+            run.succeed("", [{"kind": "k", "description": "d", "data": deep}])
+        assert run.delivery().ok
+        trace = client.get_trace(run.id)
+    assert trace is not None
+    assert trace.turns[0].output["kept"] == "this"
+    assert trace[-1].termination["outcome"]["evidence"][0]["kind"] == "k"
+
+
 def test_the_largest_double_stays_a_number() -> None:
     largest = int(1.7976931348623157e308)
     assert json.loads(encoding.encode_any([largest, "9" * 400])) == [largest, "9" * 400]

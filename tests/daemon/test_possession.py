@@ -111,6 +111,9 @@ def test_a_car_directory_that_goes_takes_its_daemon_along(daemon: Daemon, wire: 
     if how == "replaced":
         daemon.car_dir.mkdir(mode=0o700)
         (daemon.car_dir / "carrunsd.sock").write_text("of somebody else")
+    error = wire.error("runs.start", agent_id="b", intent="where there is nothing of ours any more")
+    assert "under the daemon" in error["message"]
     assert daemon.wait() == 0
+    assert how == "replaced" or not daemon.car_dir.exists()
     assert how == "removed" or b'"one"' in (elsewhere / "runs/agent-a" / f"{run}.jsonl").read_bytes()
     assert how != "replaced" or os.listdir(daemon.car_dir) == ["carrunsd.sock"]

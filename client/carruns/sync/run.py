@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from carruns.encoding import DEEPEST
 from carruns.fields import TurnFields
 from carruns.link import NOWAIT
 from carruns.outcome import fitted
-from carruns.protocol import nesting, numbers
+from carruns.protocol import numbers
 from carruns.results import CancelRequest, Delivery
 from carruns.run_base import RunBase
 from carruns.session import TURN_COST, Phase, Session
@@ -19,9 +20,10 @@ from carruns.turns import PLAIN_TURN, SHORT_TURN
 if TYPE_CHECKING:
     from .client import Client
 
-_MAX_DEPTH = nesting.MAX_DEPTH
+_MAX_DEPTH = DEEPEST
 _STRIDE, _find_digits = numbers.STRIDE, numbers.find_in_sample
 _no_digit = frozenset(b"0123456789").isdisjoint
+_join = b"".join
 
 
 class Run(RunBase):
@@ -47,11 +49,16 @@ class Run(RunBase):
             turn = self._encode(fields)
             size = len(turn)
             # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.  Or hold a
-            # number beyond a double?  It would have a digit in every 308 bytes, nine in a row in every 34th.
+            # number beyond a double?  It would have a digit in every 308 bytes, nine in a row in every 34th.  (Of
+            # the first few hundred bytes one is looked at: a slice and a call cost as much as numbering the turn.)
             if size > SHORT_TURN and (
                 size - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH
                 or size > PLAIN_TURN
-                or (not _no_digit(turn[308::308]) and _find_digits(turn[::_STRIDE]))
+                or (
+                    size > 308
+                    and (turn[308] in b"0123456789" if size < 617 else not _no_digit(turn[308::308]))
+                    and _find_digits(turn[::_STRIDE])
+                )
             ):
                 turn = self._turns.check(fields, turn)
         except Exception:
@@ -66,15 +73,16 @@ class Run(RunBase):
                 # signal handlers, see there) and Link.push.
                 while True:
                     seq = session.next_seq
-                    line = b'%b%d,"turns":[%b]}}\n' % (session.head, seq, turn)
+                    line = _join((session.head, b"%d" % seq, b',"turns":[', turn, b"]}}\n"))
+                    size = len(line)
                     if session.next_seq == seq:
                         break
                 session.next_seq = seq + 1
                 session.unacked.append(line)
-                session.cost = cost = session.cost + len(line) + TURN_COST
+                session.cost = cost = session.cost + size + TURN_COST
                 try:
                     sent = link.send(line, NOWAIT)
-                    if sent == len(line) and cost < session.flush_at:
+                    if sent == size and cost < session.flush_at:
                         return
                     link.rest = line[sent:]
                 except BlockingIOError:
