@@ -137,7 +137,7 @@ class Removals:
             os.close(fd)
 
     def _halve(self, fd: int, size: int, line: bytes) -> None:
-        """Put the younger half of the list and ``line`` in its place, in one step: at no instant is there neither."""
+        """Put the younger half of the list, and ``line``, in its place: at no instant is there neither."""
         tail = os.pread(fd, MAX_REMOVED_BYTES // 2, size - MAX_REMOVED_BYTES // 2)
         fresh = self._path + ".new"
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
