@@ -63,7 +63,7 @@ def test_nothing_is_lost_or_repeated_over_restarts(live: Place, how: signal.Sign
     agent.communicate(timeout=30)
     seen = read_until_ended(following, 2)
     following.send_signal(signal.SIGINT)
-    assert following.wait(30) == 130
+    assert following.wait(30) == -signal.SIGINT
     runs = {item["run_id"] for item in seen}
     assert len(runs) == 2
     for run_id in runs:
@@ -92,7 +92,7 @@ def test_tail_waits_for_a_daemon(place: Place) -> None:
     place.run_of("a", "x")
     assert [item["record"]["record"] for item in read_until_ended(following, 1)] == ["started", "ended"]
     following.send_signal(signal.SIGINT)
-    assert following.wait(30) == 130
+    assert following.wait(30) == -signal.SIGINT
     following.stderr.close()
 
 

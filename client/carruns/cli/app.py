@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -115,7 +116,7 @@ def root(context: click.Context) -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line and return its exit code; ``-N`` where it is to end by signal N."""
     _standard_streams()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
@@ -128,7 +129,7 @@ def run(argv: list[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
-        return exits.INTERRUPTED
+        return -signal.SIGINT
     except click.ClickException as error:
         return _said(error)
     except OSError as error:

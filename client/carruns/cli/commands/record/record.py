@@ -85,11 +85,14 @@ def record(
 
 
 def _said(delivery: Delivery, bad: int) -> int:
-    if delivery.dropped:
-        warn(f"{delivery.dropped} turns could not be recorded: {harmless.line(delivery.reason)}")
-    elif delivery.spooled:
+    lost = delivery.dropped + delivery.pending
+    unsafe = bool(lost) or delivery.end not in ("stored", "spooled")
+    if unsafe:
+        what = f"{lost} turns" if lost else "the end of the run"
+        warn(f"{what} could not be recorded: {harmless.line(delivery.reason or 'no answer')}")
+    elif not delivery.ok:
         warn("no daemon took the run: it is in the spool, and the next one records it")
-    return exits.FAILURE if bad or delivery.dropped else 0
+    return exits.FAILURE if bad or unsafe else 0
 
 
 def _lines() -> Iterator[bytes]:
