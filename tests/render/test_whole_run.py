@@ -11,7 +11,7 @@ from tests.render.runs import ended, turn, whole
 
 
 def shown(run: WholeRun, style: Style | None = None) -> str:
-    return "\n".join(TraceView(style or Style(), run, 6).render(run.turns))
+    return "\n".join(TraceView(style or Style(), run, 6).render(range(run.tally.turns)))
 
 
 def every_view(run: WholeRun) -> list[str]:

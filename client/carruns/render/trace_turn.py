@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from carruns.failures import turn_failed
 from carruns.protocol.records import TURN_FIELDS, Record
 from carruns.render import cells, harmless, units
 from carruns.render.style import Style
-from carruns.render.timeline import turn_times
+from carruns.render.units import turn_times
 from carruns.render.value_lines import compact, value_lines
 
 #: Shown by themselves, or of no interest to a person.
@@ -65,6 +66,8 @@ class TurnLines:
             bits.append(self._paint(" REJECTED ", "red", "reverse"))
         elif turn.get("error") is not None:
             bits.append(self._paint(" ERROR ", "red", "reverse"))
+        elif turn_failed(turn):
+            bits.append(self._paint(" FAILED ", "red", "reverse"))
         return "  ".join(bits)
 
     def _when(self, turn: Record) -> str:
