@@ -81,7 +81,9 @@ class TraceView:
         return self._paint(status.text, *status.styles, "bold")
 
     def _field(self, name: str, value: Any) -> Iterator[str]:
-        lines, left_out = value_lines(value, self._style.text_width - 12, self._most)
+        lines, left_out = value_lines(
+            value, self._style.text_width - 12, self._most, broken=self._style.width is not None
+        )
         for at, line in enumerate(lines):
             label = name if at == 0 else ""
             yield f"  {self._paint(f'{label:<8}', 'dim')}  {line}"

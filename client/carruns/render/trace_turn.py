@@ -45,7 +45,9 @@ class TurnLines:
         """Yield a named value, nothing for ``None``."""
         if value is None:
             return
-        lines, missing = value_lines(value, self._style.text_width - 14, self._most)
+        lines, missing = value_lines(
+            value, self._style.text_width - 14, self._most, broken=self._style.width is not None
+        )
         bar = self._paint(self._style.mark("│", "|"), "dim")
         label = cells.fit(harmless.line(name), 10)
         for at, line in enumerate(lines):

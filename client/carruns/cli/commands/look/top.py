@@ -33,28 +33,50 @@ carruns top --once | head            a snapshot, as in a pipe
     ),
 )
 @agent_option()
-@click.option("--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds.")
 @click.option(
-    "--stuck", default="60s", show_default=True, metavar="TIME", help="Stuck: without a record for so long."
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to look.",
+)
+@click.option(
+    "--stuck",
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="Call a run stuck that has recorded nothing for this long.",
 )
 @click.option("--once", is_flag=True, help="Print it once and end (also in a pipe).")
 @pass_settings
 def top(settings: Settings, agent: str | None, interval: float, stuck: str, once: bool) -> int:
     """Show the open runs live: rate, last tool, age, which are stuck; and the daemon's health.  q ends it."""
-    from carruns.reading.poll_open_runs import poll
-
     try:
         state = OpenRuns(agent, parse_duration(stuck))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--stuck") from None
-    with settings.client(autostart=False, timeout=2.0) as client:
+    with settings.client(autostart=False, timeout=1.0) as client:
         if settings.json or once or not settings.screen.tty or os.environ.get("TERM") in (None, "", "dumb"):
-            poll(client, state)
-            time.sleep(_SNAPSHOT)  # a rate wants two looks
-            poll(client, state)
+            _snapshot(settings, client, state)
             _print_once(settings, state)
             return 0
         return _live(settings, client, state, interval)
+
+
+def _snapshot(settings: Settings, client: Client, state: OpenRuns) -> None:
+    """Look twice, as a rate wants it; where nobody answers once is enough."""
+    from carruns.reading.poll_open_runs import poll
+    from carruns.reading.probe import State, probe
+
+    found = probe(settings.socket)
+    if found.state is not State.UP:
+        state.lost(found.text)
+        return
+    poll(client, state)
+    if not state.problem:
+        time.sleep(_SNAPSHOT)
+        poll(client, state)
 
 
 def _print_once(settings: Settings, state: OpenRuns) -> None:
@@ -65,7 +87,7 @@ def _print_once(settings: Settings, state: OpenRuns) -> None:
         return
     from carruns.render.top_screen import plain
 
-    settings.screen.print_all(plain(settings.screen.style, state.daemon_row(), state.rows()))
+    settings.screen.print_all(plain(settings.screen.style, state.daemon_row(), state.rows(), among=state.others))
 
 
 def _live(settings: Settings, client: Client, state: OpenRuns, interval: float) -> int:
@@ -97,7 +119,7 @@ def _shown(settings: Settings, client: Client, state: OpenRuns, interval: float)
         while True:
             poll(client, state)
             picture = screenful(
-                settings.screen.style, state.daemon_row(), state.rows(), console.width, console.height
+                settings.screen.style, state.daemon_row(), state.rows(), console.width, console.height, state.others
             )
             live.update(picture, refresh=True)
             if key(interval) in _QUIT:
