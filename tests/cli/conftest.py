@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,15 +27,30 @@ def live(place: Place) -> Place:
     return place
 
 
+class Terminals:
+    """Starts programs on real terminals."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.started: list[Terminal] = []
+
+    def __call__(self, *arguments: str, columns: int = 80, rows: int = 24, **env: str) -> Terminal:
+        """Start the command line."""
+        self.started.append(Terminal(self._place.argv(arguments), self._place.env | env, columns, rows))
+        return self.started[-1]
+
+    def program(self, *argv: str) -> Terminal:
+        """Start any other program, a shell for one."""
+        path = shutil.which(argv[0])
+        assert path is not None
+        self.started.append(Terminal([path, *argv[1:]], self._place.env, 80, 24))
+        return self.started[-1]
+
+
 @pytest.fixture
-def terminal(place: Place) -> Iterator[Callable[..., Any]]:
-    """Start the command line on a real terminal."""
-    started: list[Terminal] = []
-
-    def start(*arguments: str, columns: int = 80, rows: int = 24, **env: str) -> Terminal:
-        started.append(Terminal(place.argv(arguments), place.env | env, columns, rows))
-        return started[-1]
-
-    yield start
-    for one in started:
+def terminal(place: Place) -> Iterator[Terminals]:
+    """Start the command line, or a shell, on a real terminal."""
+    terminals = Terminals(place)
+    yield terminals
+    for one in terminals.started:
         one.close()

@@ -27,7 +27,7 @@ class Terminal:
             [sys.executable, "-c", _SESSION, *argv], stdin=slave, stdout=slave, stderr=slave, env=env,
             start_new_session=True,
         )  # fmt: skip
-        os.close(slave)
+        self._slave = slave  # kept: with nobody on it, it would lose its modes
         self.seen = b""
 
     def wait_for(self, text: str, seconds: float = 30.0) -> str:
@@ -41,12 +41,24 @@ class Terminal:
         """Type on its keyboard; ``\\x03`` is Ctrl-C."""
         os.write(self._master, text.encode())
 
+    def resize(self, columns: int, rows: int) -> None:
+        """Drag its window."""
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    @property
+    def modes(self) -> list[int]:
+        """Its modes: what stty(1) shows."""
+        return [int(flags) for flags in termios.tcgetattr(self._slave)[:4]]
+
     def finish(self, seconds: float = 30.0) -> tuple[int, str]:
         """Read to the end; return the exit code and all that was seen."""
         until = time.monotonic() + seconds
-        while self._read(until):
+        while self.process.poll() is None:
+            assert time.monotonic() < until, f"no end; this was seen: {self.seen.decode(errors='replace')}"
+            self._read(time.monotonic() + 0.02)
+        while self._read(time.monotonic()):
             pass
-        return self.process.wait(max(0.1, until - time.monotonic())), self.seen.decode()
+        return self.process.returncode, self.seen.decode()
 
     def _read(self, until: float) -> bool:
         if not select.select([self._master], [], [], max(0.0, until - time.monotonic()))[0]:
@@ -64,4 +76,5 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        os.close(self._slave)
         os.close(self._master)

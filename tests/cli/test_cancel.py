@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -74,7 +75,7 @@ def test_exec_stops_its_command_though_it_is_silent(live: Place) -> None:
     began = time.monotonic()
     done = live.run("cancel", run, "--reason", "wrong branch")
     assert "has ended by itself (failure)" in done.stdout
-    assert process.wait(20) == 128 + 15
+    assert process.wait(20) == -signal.SIGTERM
     assert time.monotonic() - began < 5
     outcome = end(live, run).termination["outcome"]
     assert (outcome["status"], outcome["summary"]) == ("failure", "cancelled: wrong branch")
@@ -102,7 +103,7 @@ def test_a_command_that_does_not_care_is_killed(place: Place) -> None:
     code = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(60)"
     process, run = started(place, sys.executable, "-c", code)
     place.run("cancel", run)
-    assert process.wait(20) == 128 + 9
+    assert process.wait(20) == -signal.SIGKILL
     assert end(place, run).termination["outcome"]["summary"] == "cancelled: cancelled by hand"
 
 
@@ -113,7 +114,7 @@ def test_a_daemon_that_was_away_finds_the_command_again(live: Place) -> None:
     wire = live.daemon.wire()
     wait_until(lambda: wire.call("server.stats")["runs_in_memory"])  # it was resumed
     live.run("cancel", run)
-    assert process.wait(20) == 128 + 15
+    assert process.wait(20) == -signal.SIGTERM
     assert summary(live).outcome_status == "failure"
 
 

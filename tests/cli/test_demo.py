@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ def test_demo_stopped_by_ctrl_c_cleans_up(place: Place, terminal: Callable[..., 
     directory = seen.split(" in ", 1)[1].split("\r\n")[0].strip()
     screen.type("\x03")
     status, _ = screen.finish()
-    assert status == 130
+    assert status == -signal.SIGINT
     assert not os.path.exists(directory)
 
 

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Terminals
 from tests.cli.place import Place
 from tests.support import wait_until
 
@@ -63,7 +65,7 @@ def test_nothing_is_lost_or_repeated_over_restarts(live: Place, how: signal.Sign
     agent.communicate(timeout=30)
     seen = read_until_ended(following, 2)
     following.send_signal(signal.SIGINT)
-    assert following.wait(30) == 130
+    assert following.wait(30) == -signal.SIGINT
     runs = {item["run_id"] for item in seen}
     assert len(runs) == 2
     for run_id in runs:
@@ -92,7 +94,7 @@ def test_tail_waits_for_a_daemon(place: Place) -> None:
     place.run_of("a", "x")
     assert [item["record"]["record"] for item in read_until_ended(following, 1)] == ["started", "ended"]
     following.send_signal(signal.SIGINT)
-    assert following.wait(30) == 130
+    assert following.wait(30) == -signal.SIGINT
     following.stderr.close()
 
 
@@ -114,6 +116,38 @@ def test_top_is_a_live_screen(live: Place, terminal: Callable[..., Any]) -> None
         status, seen = screen.finish()
     assert status == 0
     assert seen.rstrip().endswith("\x1b[?1049l\x1b[?25h") or "\x1b[?1049l" in seen  # the screen is given back
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
+def test_the_terminal_is_as_before_whatever_ends_top(
+    live: Place, terminal: Terminals, number: signal.Signals
+) -> None:
+    screen = terminal("top")
+    before = screen.modes
+    screen.wait_for("no open runs")
+    assert screen.modes != before
+    screen.process.send_signal(number)
+    status, seen = screen.finish()
+    assert (status, screen.modes) == (-number, before)
+    assert seen.rindex("\x1b[?1049l") > seen.rindex("\x1b[?1049h")
+    assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")
+
+
+def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(live: Place, terminal: Terminals) -> None:
+    screen = terminal("top")
+    before = screen.modes
+    screen.wait_for("no open runs")
+    screen.type("\x1a")
+    screen.wait_for("\x1b[?1049l")
+    wait_until(lambda: Path(f"/proc/{screen.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    assert screen.modes == before
+    screen.seen = b""
+    screen.process.send_signal(signal.SIGCONT)
+    screen.wait_for("no open runs")
+    assert screen.modes != before
+    screen.type("q")
+    assert screen.finish()[0] == 0
+    assert screen.modes == before
 
 
 def test_top_once_and_as_json(live: Place) -> None:

@@ -52,7 +52,7 @@ def test_nothing_goes_unasked(live: Place, terminal: Callable[..., Any]) -> None
     assert screen.finish()[0] == 0
     assert listed(live) == set()
     live.run("trash", "empty", code=1)
-    assert "1 runs removed for good" in live.run("trash", "empty", "--yes").stdout
+    assert "1 run deleted for good" in live.run("trash", "empty", "--yes").stdout
     assert "empty" in live.run("trash", "list").stdout
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from carruns.protocol.records import Record
+from carruns.render.tally import Tally
 from carruns.render.units import SECOND
 from carruns.render.whole_run import WholeRun
 
@@ -33,4 +34,7 @@ def whole(turns: Sequence[Record], end: Record | None, *others: Record, skipped:
         status |= {"outcome_status": said} if said else {}
     summary = Record({**STARTED, **status, "turn_count": len(turns), "bytes": 2048})
     ends = [] if end is None else [end]
-    return WholeRun(summary, [STARTED, *turns, *ends, *others], skipped, end, NOW)
+    records, tally = [STARTED, *turns, *ends, *others], Tally()
+    for record in records:
+        tally.take(record)
+    return WholeRun(summary, records, tally, skipped, end, NOW)

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from carruns.render import missing
+from carruns.protocol.records import Record
+from carruns.render.missing import Missing, is_cut
 from tests.render.runs import turn
+
+
+def sentences(*turns: Record, skipped: int = 0) -> list[str]:
+    missing = Missing()
+    for one in turns:
+        missing.take(one)
+    return list(missing.sentences(skipped))
 
 
 @pytest.mark.parametrize(
@@ -22,23 +30,25 @@ from tests.render.runs import turn
 )
 def test_a_turn_that_was_cut_is_counted_whoever_cut_it(output: Any) -> None:
     turns = [turn(0, output="whole"), turn(1, output=output), turn(2, prompt=output)]
-    assert missing.count_cut(turns) == 2
-    assert list(missing.sentences(turns, 0)) == ["2 turns were too large and are truncated"]
+    assert sum(map(is_cut, turns)) == 2
+    assert sentences(*turns) == ["2 turns were too large and are truncated"]
 
 
 @pytest.mark.parametrize("output", ["[truncated: many bytes missing]", "[other: 3 bytes missing]", None])
 def test_what_only_looks_like_it_is_not_counted(output: Any) -> None:
-    assert missing.count_cut([turn(0, output=output)]) == 0
+    assert not is_cut(turn(0, output=output))
 
 
 def test_gaps_in_the_numbers() -> None:
-    assert missing.lost_indexes([turn(0), turn(2), turn(6)]) == ["1", "3-5"]
-    assert missing.lost_indexes([turn(0), turn(1)]) == []
+    assert sentences(turn(0), turn(2), turn(6)) == ["turns are missing: 1, 3-5"]
+    assert sentences(turn(0), turn(1)) == []
+    many = [turn(index) for index in range(1, 40, 2)]
+    assert sentences(*many) == ["turns are missing: 0, 2, 4, 6, 8, 10 ..."]
 
 
 def test_what_the_agent_lost_and_what_cannot_be_read() -> None:
     gap = turn(0, error={"kind": "gap", "lost": 3, "reason": "spool \x1bfull"})
-    assert list(missing.sentences([gap], 2)) == [
+    assert sentences(gap, skipped=2) == [
         "2 lines of the file cannot be read and are left out",
         "3 turns before #0 were lost with the agent: spool \\efull",
     ]

@@ -16,8 +16,17 @@ from tests.render.runs import NOW
 
 
 def test_ids_are_as_short_as_is_clear() -> None:
-    assert id_length(["0123456789a", "0123456789b"], 80) == 11
-    assert id_length(["abc", "xyz"], 80) == 8
+    assert id_length(["0123456789abcdef0", "0123456789abcdef1"], 80) == 17
+    assert id_length(["abc", "xyz"], 80) == 13  # the whole time in a UUIDv7
+
+
+def test_ids_are_told_from_all_that_they_are_looked_for_among() -> None:
+    shown, other, beside = "0123456789abcdef0", "0123456789abcdef1", "9999999999999998"
+    assert id_length([shown], 80, [shown, other]) == 17
+    assert id_length([shown], 80, [shown, beside, beside + "9"]) == 13  # those two concern nobody here
+
+
+def test_a_pipe_gets_whole_ids() -> None:
     assert "0123456789a"[: id_length(["0123456789a"], None)] == "0123456789a"
 
 
@@ -44,7 +53,7 @@ def test_what_retention_takes_and_when() -> None:
     later = {**due, "run_id": "b", "reason": "age", "due": False, "expires_at": "2026-11-24T00:01:00Z"}
     assert retention_lines(rules, [due, later], NOW) == [
         "the newest 2 ended runs of an agent stay, for 30 days from their end",
-        "the next collection removes 1 runs, 1.0K (1 by count): carruns prune --dry-run",
+        "the next collection removes 1 run, 1.0K (1 by count): carruns prune --dry-run",
         "after that, the first to go by age is b, in 2d",
     ]
     assert retention_lines({"max_per_agent": None, "problems": ["config.toml:1: bad"]}, [], NOW) == [

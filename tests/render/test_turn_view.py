@@ -48,7 +48,7 @@ def test_other_records_are_no_turns() -> None:
 
 def test_show_draws_it_and_misses_nothing() -> None:
     run = whole([turn(0, tool="ls"), MODEL_TURN, turn(2, tool="ls")], ended(), REQUESTED)
-    text = "\n".join(TraceView(Style(text_width=200), run, None).render(run.turns))
+    text = "\n".join(TraceView(Style(text_width=200), run, None).render(range(run.tally.turns)))
     assert "missing" not in text
     assert "3 turns" in text
     assert "1,200 input tokens, 30 output tokens, 900 cached tokens, 7 tokens written to the cache" in text

@@ -11,7 +11,7 @@ from tests.render.runs import ended, turn, whole
 
 
 def shown(run: WholeRun, style: Style | None = None) -> str:
-    return "\n".join(TraceView(style or Style(), run, 6).render(run.turns))
+    return "\n".join(TraceView(style or Style(), run, 6).render(range(run.tally.turns)))
 
 
 def every_view(run: WholeRun) -> list[str]:
@@ -44,11 +44,26 @@ def test_the_clock_is_the_one_that_is_given() -> None:
 
 def test_the_terminal_is_the_one_that_is_given() -> None:
     run = whole([turn(0, prompt="x" * 100), turn(1, error="no")], ended())
-    plain = shown(run, Style(text_width=40, unicode=False))
+    plain = shown(run, Style(width=40, text_width=40, unicode=False))
     assert plain.isascii()
     assert max(map(len, plain.splitlines()[-12:])) <= 60
     assert "\x1b[" not in plain
     assert "\x1b[31;7m ERROR \x1b[0m" in shown(run, Style(color=True))
+
+
+def test_in_a_pipe_no_line_is_broken() -> None:
+    words = " ".join(f"word{n}" for n in range(60))
+    run = whole([turn(0, prompt=words, output={"text": words, "k": 1}, tool="x" * 99)], ended(words))
+    assert shown(run).count(words) == 3
+    assert shown(run, Style(width=80, text_width=80)).count(words) == 0
+
+
+def test_what_failed_is_counted_and_marked_alike() -> None:
+    turns = [turn(0, error="no"), turn(1, policy_rejected={}), turn(2, cli_outcome={"exit_code": 1}), turn(3)]
+    turns.append(turn(4, cli_outcome={"exit_code": None, "signal": "SIGTERM"}))
+    text = shown(whole(turns, ended()))
+    assert "4 failed" in text
+    assert text.count(" FAILED ") == 2
 
 
 def test_a_long_gap_between_turns_has_a_line() -> None:

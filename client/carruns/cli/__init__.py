@@ -10,7 +10,12 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its status (``carruns.cli.exits``)."""
+    """Run the command line and exit with its status (``carruns.cli.exits``), or by the signal that ended it."""
     from carruns.cli.app import run
 
-    sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
+    code = run(sys.argv[1:] if argv is None else list(argv))
+    if code < 0:
+        from carruns.cli.passing.signals import end_like
+
+        end_like(-code)
+    sys.exit(code)

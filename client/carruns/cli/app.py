@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -50,8 +51,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "prune": ("look_after.prune:prune", "Remove now what retention does not keep."),
         "trash": ("look_after.trash:trash", "List the trash, take a run back, empty it."),
         "import": ("look_after.import_:import_runs", "Bring runs in from files or another car directory."),
-        "status": ("look_after.status:status", "Is the daemon up, and what is wrong if not."),
-        "doctor": ("look_after.doctor:doctor", "What is wrong with the daemon and the store; mends it."),
+        "status": ("look_after.status:status", "Show whether the daemon is up, and what is wrong if not."),
+        "doctor": ("look_after.doctor:doctor", "Find what is wrong with the daemon and the store, and repair it."),
+        "stop": ("look_after.stop:stop", "Stop the daemon."),
+        "restart": ("look_after.stop:restart", "Stop the daemon and start it anew."),
         "service": ("look_after.service:service", "The systemd user units."),
         "demo": ("look_after.demo:demo", "Several agents at once in a temporary car directory."),
     },
@@ -116,7 +119,7 @@ def root(context: click.Context) -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line and return its exit code; ``-N`` where it is to end by signal N."""
     _standard_streams()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
@@ -129,7 +132,7 @@ def run(argv: list[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
-        return exits.INTERRUPTED
+        return -signal.SIGINT
     except click.ClickException as error:
         return _said(error)
     except OSError as error:

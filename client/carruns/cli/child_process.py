@@ -1,9 +1,10 @@
 r"""Run a command as if we were not there: its output passes through at once, signals reach it, its end is ours.
 
-Theory of operation.  The child is in our process group, so the terminal's Ctrl-C, Ctrl-\ and hang-up reach it
-without us; we only must not die of them.  What a process sends to us alone (``kill PID``) is passed on.  Signals
-are blocked and taken by a thread with ``sigwaitinfo``, which tells the one from the other; the child gets the mask
-that we were started with.  One ``poll`` waits for output, signals, the end, and the next look of ``stop_command``.
+Theory of operation.  Where a terminal is shared the command stays in our process group: Ctrl-C, Ctrl-\ and hang-up
+reach it without us, and we only must not die of them; everything else is passed on to it.  Where none is, it gets a
+group of its own: whatever reaches us, sent to us alone (``kill PID``) or to our group (``timeout``, systemd), is
+passed on to that group, once.  With ``pty`` it has a session and a terminal of its own.  One poll
+(``passing.loop``) waits for output, for room where output goes, for signals and for the end.
 """
 
 from __future__ import annotations
@@ -17,21 +18,23 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from carruns.cli.output_capture import Capture
+from carruns.cli.passing import signals, start, terminals
+from carruns.cli.passing.loop import Loop
+from carruns.cli.passing.signals import name_of
+from carruns.cli.passing.stream import Stream
+from carruns.cli.passing.target import Target
 from carruns.cli.stop_command import Stopping
 from carruns.results import CancelRequest
 
-_SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
-    if hasattr(signal, name)
-)
-_SI_KERNEL = 0x80  # asm-generic/siginfo.h: the kernel sent it, the terminal's driver for one
-_READ = 1 << 16
 #: How long output may come after the command's end before what still holds it is left alone, seconds.
 _GRACE = 0.3
+_FOREVER = float("inf")
+#: The terminal sends them to all who share it.
+_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 
 
 @dataclass
@@ -67,16 +70,8 @@ class Ending:
         return f"exit code {self.code}" + (f" after {', '.join(self.signals)}" if self.signals else "")
 
 
-def name_of(number: int) -> str:
-    """Return ``SIGTERM`` and the like."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIG{number}"
-
-
 class Child:
-    """One command; :meth:`run` it once."""
+    """One command; :meth:`run` it once.  ``loop`` takes further descriptors to wait for meanwhile."""
 
     def __init__(
         self,
@@ -85,19 +80,27 @@ class Child:
         record: Callable[..., None],
         limit: int,
         stopping: Stopping,
+        *,
+        pty: bool = False,
     ) -> None:
         """``record`` takes the fields of a turn; ``limit`` bounds the bytes of output that are recorded."""
         self._command, self._environment = list(command), environment
+        self.loop = Loop()
         self.capture = Capture(record, limit)
+        self._pty = terminals.Pty() if pty else None
+        self._shared = self._pty is None and terminals.is_shared()
+        self._taken = signals.taken(shared=self._shared)
         self._ending = Ending()
         self._stopping = stopping
-        self._open: dict[int, tuple[str, int]] = {}  # our end of a pipe: the stream's name, where it goes
-        self._poll = select.poll()
+        self._streams: list[Stream] = []
+        self._typing: Stream | None = None  # what a person types into ``pty``
+        self._wake = -1
+        self._quiet_until = _FOREVER
 
     def run(self) -> Ending:
         """Run the command to its end.  Never raises for what the command or the record does."""
         began = time.monotonic()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._taken)
         try:
             process = self._start(before)
             if process is not None:
@@ -105,31 +108,58 @@ class Child:
                 self._end(process.wait())
                 self._ending.cancelled = self._stopping.request
         finally:
+            if self._pty is not None:
+                self._pty.restore()
             self._ending.duration_ms = round((time.monotonic() - began) * 1000)
             self.capture.finish()
             self._ending.counts = self.capture.counts()
         return self._ending
 
-    def _start(self, mask: set[signal.Signals] | set[int]) -> subprocess.Popen[bytes] | None:
-        def in_child() -> None:  # no thread of ours runs yet, so this is safe
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    # --- starting -------------------------------------------------------------------------------------------
 
-        pipes = {name: os.pipe() for name in ("stdout", "stderr")}
+    def _start(self, mask: set[signal.Signals] | set[int]) -> subprocess.Popen[bytes] | None:
+        begin = start.Start(self._command, self._environment, mask, own_group=not self._shared)
         try:
-            process = subprocess.Popen(
-                self._command, env=self._environment, stdout=pipes["stdout"][1], stderr=pipes["stderr"][1],
-                preexec_fn=in_child,  # noqa: PLW1509
-            )  # fmt: skip
+            process = self._on_pipes(begin) if self._pty is None else self._on_pty(begin, self._pty)
         except (OSError, ValueError) as error:
             self._not_started(error)
             return None
+        start.let_go_of_inherited()
+        return process
+
+    def _on_pipes(self, begin: start.Start) -> subprocess.Popen[bytes]:
+        pipes = {name: os.pipe() for name in ("stdout", "stderr")}
+        try:
+            process = begin(pipes["stdout"][1], pipes["stderr"][1])
         finally:
             for _, theirs in pipes.values():
                 os.close(theirs)
         for name, target in (("stdout", 1), ("stderr", 2)):
-            self._open[pipes[name][0]] = (name, target)
-            self._poll.register(pipes[name][0], select.POLLIN)
+            self._pass(name, pipes[name][0], target)
+        start.let_go_of_input()
         return process
+
+    def _on_pty(self, begin: start.Start, pty: terminals.Pty) -> subprocess.Popen[bytes]:
+        begin.own_group, begin.own_session, begin.first = False, True, pty.adopt
+        begin.stdin = pty.slave if pty.typed else None  # what is no terminal is handed on as it is
+        try:
+            process = begin(pty.slave, pty.slave)
+        finally:
+            os.close(pty.slave)
+        if pty.typed:
+            pty.raw()
+            typed = os.dup(pty.master)
+            self._typing = Stream(self.loop, os.dup(0), Target(typed, ours=True), lambda _: None)
+        else:
+            start.let_go_of_input()
+        self._pass("stdout", pty.master, 1)
+        return process
+
+    def _pass(self, name: str, source: int, target: int) -> None:
+        def seen(data: bytes) -> None:
+            self.capture.take(name, data, time.monotonic())
+
+        self._streams.append(Stream(self.loop, source, Target(target), seen))
 
     def _not_started(self, error: Exception) -> None:
         """Say it as a shell would, with a shell's exit codes."""
@@ -143,49 +173,57 @@ class Child:
 
     def _serve(self, process: subprocess.Popen[bytes]) -> None:
         """Pass output and signals on until the command has ended and nothing more comes soon."""
-        wake = _watch_signals(process)
+        self._wake = signals.watch(self._taken)
+        self.loop.watch(self._wake, select.POLLIN, partial(self._signalled, process))
         exited = _exit_descriptor(process)
-        self._poll.register(wake, select.POLLIN)
-        self._poll.register(exited, select.POLLIN)
-        quiet_until = float("inf")
-        while self._open or quiet_until == float("inf"):
-            for fd, _ in self._poll.poll(self._timeout(quiet_until)):
-                if fd == wake:
-                    self._signal(process, os.read(wake, 2))
-                elif fd == exited:
-                    self._poll.unregister(exited)
-                    quiet_until = time.monotonic() + _GRACE
-                else:
-                    self._pass_on(fd)
+        self.loop.watch(exited, select.POLLIN, partial(self._exited, exited))
+        while self._quiet_until == _FOREVER or any(stream.open for stream in self._streams):
+            self.loop.wait(self._patience())
             now = time.monotonic()
             self.capture.tick(now)
-            if now >= quiet_until:
-                return
-            if quiet_until == float("inf"):
+            if now >= self._quiet_until:
+                break
+            if self._quiet_until == _FOREVER:  # while the command runs
                 self._stopping.tick(process, now)
+        self.loop.forget(self._wake)
 
-    def _timeout(self, quiet_until: float) -> float | None:
-        due = min(quiet_until, self.capture.due)
-        if quiet_until == float("inf"):  # while the command runs
+    def _patience(self) -> float | None:
+        due = min(self._quiet_until, self.capture.due)
+        if self._quiet_until == _FOREVER:
             due = min(due, self._stopping.due)
-        return None if due == float("inf") else max(0.0, due - time.monotonic()) * 1000 + 1
+        return None if due == _FOREVER else due - time.monotonic()
 
-    def _pass_on(self, fd: int) -> None:
-        name, target = self._open[fd]
-        data = os.read(fd, _READ)
-        if not data or not write_all(target, data):
-            self._poll.unregister(fd)
-            del self._open[fd]
-            os.close(fd)  # where our reader is gone, the command gets its SIGPIPE as it would without us
-        if data:
-            self.capture.take(name, data, time.monotonic())
+    def _exited(self, exited: int, _: int) -> None:
+        self.loop.forget(exited)
+        self._quiet_until = time.monotonic() + _GRACE
+        if self._typing is not None:
+            self._typing.close()
+        for stream in self._streams:
+            stream.last()
 
-    def _signal(self, process: subprocess.Popen[bytes], told: bytes) -> None:
-        number, from_terminal = told[0], told[1]
-        self._ending.signals.append(name_of(number))
-        if not from_terminal:
-            with contextlib.suppress(ProcessLookupError):
+    def _signalled(self, process: subprocess.Popen[bytes], _: int) -> None:
+        number, kernel = os.read(self._wake, 2)
+        if number not in signals.JOB:
+            self._ending.signals.append(name_of(number))
+        if number == signal.SIGWINCH and self._pty is not None:
+            self._pty.resize()
+        elif not self._shared:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, number)
+        elif not kernel and number not in _FROM_TERMINAL:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 process.send_signal(number)
+        if number == signal.SIGTSTP:
+            self._stop()
+
+    def _stop(self) -> None:
+        """Stop with the command and leave the terminal as it was; whoever continues us continues the command."""
+        if self._pty is not None:
+            self._pty.restore()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if self._pty is not None:
+            self._pty.raw()
+            self._pty.resize()
 
     def _end(self, status: int) -> None:
         self._ending.signal_number = -status if status < 0 else 0
@@ -196,58 +234,20 @@ class Child:
     def leave_rest(self) -> None:
         """Where a process that the command left behind still holds its output, leave one behind that passes it on.
 
-        Closing the pipes would kill it, waiting for it would keep the caller.
+        Closing the pipes would kill it, waiting for it would keep the caller.  The same for a reader that does not
+        read: what the command has written before its end is for it.
         """
-        if not self._open or os.fork():
+        if not any(stream.open for stream in self._streams) or os.fork():
             return
         try:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._taken)
+            for number in _FROM_TERMINAL:
                 signal.signal(number, signal.SIG_IGN)  # as background jobs of a shell
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            self._pump()
+            while any(stream.open for stream in self._streams):
+                self.loop.wait(None)
         finally:
             os._exit(0)
-
-    def _pump(self) -> None:
-        poll = select.poll()
-        for fd in self._open:
-            poll.register(fd, select.POLLIN)
-        while self._open:
-            for fd, _ in poll.poll():
-                data = os.read(fd, _READ)
-                if not data or not write_all(self._open[fd][1], data):
-                    poll.unregister(fd)
-                    del self._open[fd]
-                    os.close(fd)
-
-
-def _watch_signals(process: subprocess.Popen[bytes]) -> int:
-    """Return a descriptor that yields two bytes a signal: its number, and whether the terminal sent it to all."""
-    ours, theirs = os.pipe()
-
-    def wait() -> None:
-        while True:
-            number, terminal = _next_signal()
-            os.write(theirs, bytes((number, terminal)))
-
-    threading.Thread(target=wait, daemon=True, name="carruns-signals").start()
-    return ours
-
-
-def _next_signal() -> tuple[int, bool]:
-    if hasattr(signal, "sigwaitinfo"):
-        info = signal.sigwaitinfo(_SIGNALS)
-        return info.si_signo, info.si_code == _SI_KERNEL
-    number = signal.sigwait(_SIGNALS)  # macOS: the foreground group of a terminal is taken to have got it as well
-    return number, number in (signal.SIGINT, signal.SIGQUIT) and _in_foreground()
-
-
-def _in_foreground() -> bool:
-    try:
-        return os.tcgetpgrp(0) == os.getpgrp()
-    except OSError:
-        return False
 
 
 def _exit_descriptor(process: subprocess.Popen[bytes]) -> int:
@@ -263,18 +263,3 @@ def _exit_descriptor(process: subprocess.Popen[bytes]) -> int:
 
     threading.Thread(target=wait, daemon=True, name="carruns-exit").start()
     return ours
-
-
-def write_all(fd: int, data: bytes) -> bool:
-    """Write everything, however slow the reader; false if there is none any more."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(fd, view) :]
-        except BlockingIOError:
-            poll = select.poll()
-            poll.register(fd, select.POLLOUT)
-            poll.poll()
-        except OSError:
-            return False
-    return True

@@ -19,14 +19,16 @@ _SHOWN = 15
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
-def agreed(settings: Settings, runs: Sequence[Record], what: str, *, dry_run: bool, yes: bool) -> bool:
-    """Show what would go and ask; true if it shall."""
+def agreed(
+    settings: Settings, runs: Sequence[Record], among: Sequence[Record], what: str, *, dry_run: bool, yes: bool
+) -> bool:
+    """Show what would go, of all ``among`` which they are, and ask; true if it shall."""
     if settings.json and dry_run:
         for run in runs:
             print_json(run)
         return False
     if not settings.json:
-        _show(settings, runs)
+        _show(settings, runs, [run.run_id for run in among])
     if not runs or dry_run:
         return False
     if yes:
@@ -34,15 +36,17 @@ def agreed(settings: Settings, runs: Sequence[Record], what: str, *, dry_run: bo
     if not sys.stdin.isatty():
         raise exits.Failure("nobody to ask here: --yes does it, --dry-run only shows")
     sys.stdout.flush()
-    return click.confirm(f"{what} {count_of(len(runs))}, {units.size(sum(run.bytes for run in runs))}?", err=True)
+    return click.confirm(
+        f"{what} {units.counted(len(runs), 'run')}, {units.size(sum(run.bytes for run in runs))}?", err=True
+    )
 
 
-def _show(settings: Settings, runs: Sequence[Record]) -> None:
+def _show(settings: Settings, runs: Sequence[Record], ids: Sequence[str]) -> None:
     screen = settings.screen
     if not runs:
         screen.print("nothing to remove")
         return
-    length = id_length([run.run_id for run in runs], screen.width)
+    length = id_length([run.run_id for run in runs], screen.width, ids)
     rows = [
         [
             Cell(harmless.line(run.run_id)[:length]), Cell(harmless.line(run.agent_id), ("bold",)),
@@ -59,8 +63,3 @@ def _show(settings: Settings, runs: Sequence[Record]) -> None:
     screen.print_all(render(screen.style, columns, rows))
     if len(runs) > _SHOWN:
         screen.print(f"and {len(runs) - _SHOWN} more")
-
-
-def count_of(count: int) -> str:
-    """Return ``1 run``, ``2 runs``."""
-    return "1 run" if count == 1 else f"{count} runs"

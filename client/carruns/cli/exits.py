@@ -13,7 +13,6 @@ NO_SUCH_RUN = 3
 AMBIGUOUS = 4
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: no daemon
 NOT_BEGUN = 125
-INTERRUPTED = 130  # 128 + SIGINT
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as a program in C would end
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from carruns.cli import parse_units
-from carruns.protocol.records import OTHER_ENDS, OUTCOME_STATUSES, Record, RunStatus
+from carruns.cli.screen import warn
+from carruns.protocol.records import OTHER_ENDS, OUTCOME_STATUSES, Record
 from carruns.render import harmless
 from carruns.render.run_cells import SHORT
 
@@ -63,16 +64,63 @@ def _quiet_runs(ctx: click.Context) -> list[Record]:
 
 
 class Instant(_Number):
-    """A time as people write it (``parse_units.parse_instant``), in nanoseconds since 1970."""
+    """A time as people write it (``parse_units.parse_instant``), in nanoseconds since 1970.
+
+    One in the future is warned of, but for the end of a span: nothing has happened since then.
+    """
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the instant."""
         try:
-            return value if isinstance(value, int) else parse_units.parse_instant(value, time.time_ns())
+            if isinstance(value, int):
+                return value
+            now = time.time_ns()
+            at = parse_units.parse_instant(value, now)
         except (ValueError, OverflowError, OSError) as error:
             self.fail(str(error), param, ctx)
+        if at > now and param is not None and param.name != "until":
+            warn(f"{param.opts[0]} {harmless.line(value)} is in the future")
+        return at
+
+
+#: What the STATUS column says for a status and for an outcome's, and what it stands for.
+SHOWN_AS = {short: word for word, short in SHORT.items()}
+
+
+class Word(_Text):
+    """One of some words of the STATUS column, by the name in the files or by the shorter one on the screen."""
+
+    name = "word"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = tuple(words)
+        self._all = (*words, *(short for short, word in SHOWN_AS.items() if word in words))
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Show the words as people see them in the table."""
+        short = {word: name for name, word in SHOWN_AS.items()}
+        return "[" + "|".join(short.get(word, word) for word in self._words) + "]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word as it stands in the files."""
+        if str(value) not in self._all:
+            self.fail(f"{value!r} is none of {', '.join(self._all)}", param, ctx)
+        return SHOWN_AS.get(str(value), str(value))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer the words that begin so."""
+        return [CompletionItem(word) for word in self._all if word.startswith(incomplete)]
+
+
+#: How a run can stand: what ``--status`` and ``--outcome`` of all commands that look take alike.
+STANDINGS = ("in_progress", "completed", "incomplete", *OUTCOME_STATUSES, *OTHER_ENDS)
+
+
+def stands(run: Mapping[str, Any], word: str | None) -> bool:
+    """Return whether a run stands so, by its status or its outcome's; ``run`` is a summary."""
+    return word is None or word in (run.get("status"), run.get("outcome_status"))
 
 
 class Size(_Number):
@@ -86,19 +134,6 @@ class Size(_Number):
             return value if isinstance(value, int) else parse_units.parse_size(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-
-class _Shown(click.Choice if not TYPE_CHECKING else click.Choice[str]):  # type: ignore[misc]
-    """A choice that takes the words that tables show, too: ``open`` for ``in_progress``."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the word of a summary."""
-        return super().convert(_LONG.get(value, value), param, ctx)
-
-
-_LONG = {short: long for long, short in SHORT.items()}
-STATUS = _Shown([str(status) for status in RunStatus])
-OUTCOME = _Shown([*OUTCOME_STATUSES, *OTHER_ENDS])
 
 
 def run_argument(**attrs: Any) -> Callable[[F], F]:

@@ -41,7 +41,8 @@ def parse_duration(text: str) -> float:
 def parse_instant(text: str, now_ns: int) -> int:
     """Return the instant for ``2h`` (ago), ``yesterday``, ``today``, ``2026-11-22``, ``14:30`` or RFC 3339.
 
-    Dates and times of day without an offset are local.  Raises ``ValueError``.
+    Dates and times of day without an offset are local; a time of day is the last one, today's or yesterday's: what
+    is looked for has happened.  Raises ``ValueError``.
     """
     bare = text.strip()
     low = bare.lower().removesuffix(" ago")
@@ -54,7 +55,7 @@ def parse_instant(text: str, now_ns: int) -> int:
         hour, minute, second = (int(part or 0) for part in match.groups())
         if hour > 23 or minute > 59 or second > 59:
             raise ValueError(f"{text!r} is no time of day")
-        return _local(midnight.replace(hour=hour, minute=minute, second=second))
+        return _last_time(midnight, timedelta(hours=hour, minutes=minute, seconds=second), now_ns)
     for form in _LOCAL_FORMATS:
         try:
             return _local(datetime.strptime(bare, form))  # noqa: DTZ007  # local, on purpose
@@ -70,6 +71,11 @@ def parse_instant(text: str, now_ns: int) -> int:
         raise ValueError(
             f"{text!r} is no time; write it like 2h, 3d, yesterday, 14:30, 2026-11-22 or 2026-11-22T14:30:00Z"
         ) from None
+
+
+def _last_time(midnight: datetime, of_day: timedelta, now_ns: int) -> int:
+    today = _local(midnight + of_day)
+    return today if today <= now_ns else _local(midnight - timedelta(days=1) + of_day)
 
 
 def _local(naive: datetime) -> int:

@@ -37,6 +37,7 @@ class OpenRuns:
     def __init__(self, agent: str | None, stuck_seconds: float) -> None:
         self.agent = agent
         self.problem = ""
+        self.others: list[str] = []  # ids of runs that are not shown
         self._stuck = stuck_seconds
         self._lock = threading.Lock()
         self._summaries: list[Mapping[str, Any]] = []

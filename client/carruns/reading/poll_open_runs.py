@@ -18,6 +18,8 @@ def poll(client: Client, open_runs: OpenRuns) -> None:
     """Ask once.  A daemon that does not answer is a fact about it, not an error."""
     source = DaemonSource(client)
     try:
+        if not open_runs.others:
+            open_runs.others = [run.run_id for run in source.runs()]
         runs = source.runs(open_runs.agent, "in_progress")
         open_runs.polled(client.stats(), runs, client.handshake())
         for run_id, agent_id in open_runs.unknown_runs():

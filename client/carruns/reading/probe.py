@@ -1,10 +1,12 @@
-"""Is a daemon there?  Looks at its socket and its lock without asking anything, and says what is wrong in words."""
+"""Is a daemon there, and does it answer?  Within a second; says what is wrong in words."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
+import time
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +16,8 @@ from carruns.protocol.paths import LOCK_NAME, MAX_SOCKET_PATH_BYTES
 #: What looking at a daemon may cost: one that takes connections and does not answer (stopped, wedged) is not up.
 #: (One that is well answers within a quarter of this, whatever else it does.)
 LOOK_SECS = 1.0
+_PATIENCE = 0.9  # seconds
+_PING = b'{"jsonrpc":"2.0","id":0,"method":"server.ping"}\n'
 
 
 class State(str, Enum):
@@ -27,6 +31,7 @@ class State(str, Enum):
     NOT_A_SOCKET = "not_a_socket"
     PATH_TOO_LONG = "path_too_long"
     BROKEN = "broken"
+    NOT_ANSWERING = "not_answering"
 
 
 class Probe(NamedTuple):
@@ -37,17 +42,35 @@ class Probe(NamedTuple):
 
 
 def probe(path: Path) -> Probe:
-    """Try to connect to the socket and say what came of it; never waits long, never raises."""
+    """Connect to the socket, say a ping, and say what came of it; takes a second at most, never raises.
+
+    What is answered is not looked at: whoever asks for more learns whether it is a daemon.
+    """
     if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
         length = len(os.fsencode(path))
         text = f"the socket's path has {length} bytes, a socket's may have {MAX_SOCKET_PATH_BYTES}: use --socket"
         return Probe(State.PATH_TOO_LONG, text)
     try:
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(LOOK_SECS)
+            sock.settimeout(_PATIENCE)
             sock.connect(os.fspath(path))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                sock.sendall(_PING)
+            return _answer(path, sock)
     except OSError as error:
         return _why_not(path, error)
+
+
+def _answer(path: Path, sock: socket.socket) -> Probe:
+    until = time.monotonic() + _PATIENCE
+    try:
+        # To the end of its line: what is closed with something unread is reset, and the other side hears of that.
+        while (data := sock.recv(1 << 16)) and b"\n" not in data and time.monotonic() < until:
+            pass
+    except TimeoutError:
+        return Probe(State.NOT_ANSWERING, f"what listens on {path} does not answer")
+    except ConnectionResetError:
+        pass
     return Probe(State.UP, f"a daemon listens on {path}")
 
 

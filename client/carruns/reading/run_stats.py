@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from carruns.protocol.failures import failed
 from carruns.protocol.records import TURN_KINDS, Record
 from carruns.reading import run_files
-from carruns.reading.endings import end_that_counts
+from carruns.reading.endings import Ends
 from carruns.reading.instants import instant, within
 from carruns.render.token_counts import Tokens, tokens_of
 from carrunsd.store import history, reader
@@ -47,6 +48,38 @@ class _Group:
         self.tokens = Tokens()
         self.took: list[float] = []
 
+    def add(self, other: _Group) -> None:
+        """Count its turns as well."""
+        self.turns += other.turns
+        self.failed += other.failed
+        self.tokens = self.tokens.plus(other.tokens)
+
+
+class _Run:
+    """One run as its lines are read: none of them is kept."""
+
+    def __init__(self) -> None:
+        self.start: _Line | None = None
+        self.ends = Ends()
+        self.tools: dict[str | None, _Group] = {}
+
+    def take(self, line: _Line) -> None:
+        """Account for one line."""
+        if line.record in TURN_KINDS:
+            self._turn(line)
+        elif line.record == "started" and self.start is None:
+            self.start = line
+        self.ends.take(_for_the_end(line))
+
+    def _turn(self, line: _Line) -> None:
+        tool = self.tools.setdefault(line.tool if isinstance(line.tool, str) else None, _Group())
+        tool.turns += 1
+        tool.failed += failed(line.error, line.policy_rejected, line.cli_outcome)
+        usage = line.token_usage if line.record == "model_turn" else line.usage
+        tool.tokens = tool.tokens.plus(tokens_of(usage))
+        if isinstance(line.duration_ms, int | float):
+            tool.took.append(line.duration_ms)
+
 
 class RunStats:
     """Counts; :meth:`read` once, then take the rows."""
@@ -58,27 +91,29 @@ class RunStats:
     def read(self, root: Path, agent: str | None, since: int | None, until: int | None) -> None:
         """Count the runs under ``root`` (of one agent, begun between two instants)."""
         for file in run_files.run_files(root, agent):
+            run = _Run()
             try:
-                lines = list(_parsed(file))
+                for line in _parsed(file):
+                    run.take(line)
             except OSError:
                 continue  # gone meanwhile, or not ours to read
-            start = next((line for line in lines if line.record == "started"), None)
-            if start is None or agent not in (None, start.agent_id):
+            if run.start is None or agent not in (None, run.start.agent_id):
                 continue
-            began = instant(start.started_at) or 0
+            began = instant(run.start.started_at) or 0
             if within(began, since, until):
-                self._run(self._agents.setdefault(str(start.agent_id), _Group()), began, lines)
+                self._add(self._agents.setdefault(str(run.start.agent_id), _Group()), began, run)
 
-    def _run(self, group: _Group, began: int, lines: list[_Line]) -> None:
+    def _add(self, group: _Group, began: int, run: _Run) -> None:
         group.runs += 1
-        self._end(group, began, lines)
-        for line in lines:
-            if line.record in TURN_KINDS:
-                self._turn(group, line)
+        self._end(group, began, run.ends.that_counts())
+        for tool, counts in run.tools.items():
+            group.add(counts)
+            known = self._tools.setdefault(tool, _Group())
+            known.add(counts)
+            known.took += counts.took
 
     @staticmethod
-    def _end(group: _Group, began: int, lines: list[_Line]) -> None:
-        end = end_that_counts([_for_the_end(line) for line in lines])
+    def _end(group: _Group, began: int, end: Record | None) -> None:
         if end is None:
             group.open += 1
             return
@@ -87,17 +122,6 @@ class RunStats:
         ended = instant(end["ended_at"])
         if ended is not None and began:
             group.took.append(max(0, ended - began) / 1e6)
-
-    def _turn(self, group: _Group, line: _Line) -> None:
-        tool = self._tools.setdefault(line.tool if isinstance(line.tool, str) else None, _Group())
-        usage = line.token_usage if line.record == "model_turn" else line.usage
-        failed, tokens = _failed(line), tokens_of(usage)
-        for one in (group, tool):
-            one.turns += 1
-            one.failed += failed
-            one.tokens = one.tokens.plus(tokens)
-        if isinstance(line.duration_ms, int | float):
-            tool.took.append(line.duration_ms)
 
     def agent_rows(self) -> list[dict[str, Any]]:
         """Return one row an agent, the one with most runs first."""
@@ -127,13 +151,6 @@ def _common(group: _Group) -> dict[str, Any]:
 def percentile(ordered: list[float], share: int) -> float | None:
     """Return the value that ``share`` percent of the ordered values do not exceed (nearest rank)."""
     return ordered[max(0, -(-len(ordered) * share // 100) - 1)] if ordered else None
-
-
-def _failed(line: _Line) -> bool:
-    if line.error is not None or line.policy_rejected is not None:
-        return True
-    outcome = line.cli_outcome
-    return isinstance(outcome, dict) and (outcome.get("exit_code") not in (0, None) or bool(outcome.get("signal")))
 
 
 _TURN = Record(record="turn")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from carruns.protocol.paths import RUNS_NAME
 from carruns.protocol.records import Record
 from carruns.reading import run_files
 from carruns.reading.errors import AmbiguousRun, NoSuchRun
@@ -50,7 +52,10 @@ def find_in_trash(car_dir: Path, wanted: str, agent: str | None) -> run_files.Ru
 
 
 def removed(car_dir: Path, agent: str | None, since: int | None, until: int | None) -> Iterator[Record]:
-    """Yield what retention, ``rm`` and the trash's age removed, the last first; times are those of the removal."""
+    """Yield what retention, ``rm`` and the trash's age removed, the last first; times are those of the removal.
+
+    What is in the store again (restored, imported) is not removed any more.
+    """
     try:
         lines = (car_dir / REMOVED_NAME).read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -58,8 +63,16 @@ def removed(car_dir: Path, agent: str | None, since: int | None, until: int | No
     for line in reversed(lines):
         row = _row(line)
         at = instant(row.get("removed_at"))
-        if at is not None and agent in (None, row.get("agent_id")) and within(at, since, until):
+        asked_for = at is not None and agent in (None, row.get("agent_id")) and within(at, since, until)
+        if asked_for and not _is_back(car_dir / RUNS_NAME, row):
             yield row
+
+
+def _is_back(root: Path, row: Record) -> bool:
+    run_id, agent_id = row.get("run_id"), row.get("agent_id")
+    if not isinstance(run_id, str) or not isinstance(agent_id, str):
+        return False
+    return os.path.lexists(run_files.file_of(root, run_id, agent_id).path)
 
 
 def _row(line: bytes) -> Record:

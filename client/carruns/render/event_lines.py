@@ -18,7 +18,7 @@ from carruns.render.value_lines import compact
 from carruns.render.whole_run import outcome_of
 
 _COLORS = ("cyan", "magenta", "yellow", "blue", "green")
-_NAME_CELLS = 12
+_LEAST_NAME_CELLS = 12
 Styled = tuple[str, tuple[str, ...]]
 
 
@@ -27,14 +27,22 @@ class EventLines:
 
     def __init__(self) -> None:
         self._colors: dict[str, str] = {}
+        self._name_cells = _LEAST_NAME_CELLS
 
-    def lines(self, agent: str, record: Mapping[str, Any], style: Style, now_ns: int) -> list[str]:
-        """Return the lines for a record of an agent; ``now_ns`` stands for a time that it does not say."""
+    def lines(self, agent: str, record: Mapping[str, Any], style: Style, now_ns: int, run: str = "") -> list[str]:
+        """Return the lines for a record of an agent; ``now_ns`` stands for a time that it does not say.
+
+        ``run`` names the run, where it is to be shown: short enough already.
+        """
         color = self._colors.setdefault(agent, _COLORS[len(self._colors) % len(_COLORS)])
-        name = cells.pad(cells.fit(harmless.line(agent), _NAME_CELLS), _NAME_CELLS)
+        plain = harmless.line(agent)
+        self._name_cells = max(self._name_cells, cells.width(plain))  # a name is never cut
+        name = cells.pad(plain, self._name_cells)
+        named = f"{style.paint(harmless.line(run), 'dim')} " if run else ""
         clock = _clock(record, now_ns)
-        head = f"{style.paint(clock, 'dim')} {style.paint(name, color)} "
-        room = None if style.width is None else max(16, style.width - len(clock) - _NAME_CELLS - 2)
+        head = f"{style.paint(clock, 'dim')} {named}{style.paint(name, color)} "
+        taken = len(clock) + self._name_cells + 2 + (cells.width(harmless.line(run)) + 1 if run else 0)
+        room = None if style.width is None else max(16, style.width - taken)
         return [
             head + style.paint(text if room is None else cells.fit(text, room), *styles)
             for text, styles in _texts(record, style)

@@ -2,50 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
 from carruns.protocol.cut import MARKER
 from carruns.protocol.records import Record
 from carruns.render import harmless
-from carruns.render.value_lines import compact
 
-_MANY_TURNS = 5000  # so many are not gone through for it
-
-
-def sentences(turns: Sequence[Record], skipped: int) -> Iterator[str]:
-    """Yield a harmless sentence for each kind of loss; ``skipped`` counts lines that could not be read."""
-    if skipped:
-        yield f"{skipped} lines of the file cannot be read and are left out"
-    lost = lost_indexes(turns)
-    if lost:
-        yield f"turns are missing: {', '.join(lost[:6])}{' ...' if len(lost) > 6 else ''}"
-    yield from _lost_with_the_agent(turns)
-    cut = count_cut(turns) if len(turns) < _MANY_TURNS else 0
-    if cut:
-        yield f"{cut} turns were too large and are truncated"
+_MANY_TURNS = 5000  # so many are not gone through for what was cut
+_NAMED = 6  # gaps that are named; of those that the agent told of, this many times as many
+_NAMED_BY_AGENT = 20
+_END = " bytes missing]"  # of every marker
 
 
-def lost_indexes(turns: Sequence[Record]) -> list[str]:
-    """Return the gaps in the daemon's numbers, like ``3`` and ``7-9``."""
-    out, expected = [], 0
-    for turn in turns:
-        index = turn.get("index")
-        if isinstance(index, int):
-            if index > expected:
-                out.append(f"{expected}" if index == expected + 1 else f"{expected}-{index - 1}")
-            expected = max(expected, index + 1)
-    return out
+class Missing:
+    """Takes the turns of a run one after another; keeps no turn."""
 
+    def __init__(self) -> None:
+        self._expected = self._turns = self._cut = self._told = 0
+        self._gaps: list[str] = []
+        self._by_agent: list[str] = []
 
-def count_cut(turns: Sequence[Record]) -> int:
-    """Return how many turns hold the marker of something cut, in any form that was ever written."""
-    return sum(1 for turn in turns if MARKER.search(compact(turn)))
+    def take(self, turn: Record) -> None:
+        """Account for one turn."""
+        self._turns += 1
+        self._number(turn.get("index"))
+        self._from_agent(turn)
+        if self._turns < _MANY_TURNS and is_cut(turn):
+            self._cut += 1
 
+    def _number(self, index: Any) -> None:
+        """Look for a gap in the daemon's numbers."""
+        if not isinstance(index, int):
+            return
+        first, last = self._expected, index - 1
+        if last >= first and len(self._gaps) <= _NAMED:
+            self._gaps.append(f"{first}" if first == last else f"{first}-{last}")
+        self._expected = max(self._expected, index + 1)
 
-def _lost_with_the_agent(turns: Sequence[Record]) -> Iterator[str]:
-    """The library records what it could not keep as a turn with such an ``error`` (carruns/session.py)."""
-    for turn in turns:
+    def _from_agent(self, turn: Record) -> None:
+        """The library records what it could not keep as a turn with such an ``error`` (carruns/session.py)."""
         error = turn.get("error")
         if isinstance(error, dict) and error.get("kind") == "gap":
-            count, reason = harmless.line(error.get("lost")), harmless.line(error.get("reason"))
-            yield f"{count} turns before #{harmless.line(turn.get('index'))} were lost with the agent: {reason}"
+            self._told += 1
+            if self._told <= _NAMED_BY_AGENT:
+                count, reason = harmless.line(error.get("lost")), harmless.line(error.get("reason"))
+                index = harmless.line(turn.get("index"))
+                self._by_agent.append(f"{count} turns before #{index} were lost with the agent: {reason}")
+
+    def sentences(self, skipped: int) -> Iterator[str]:
+        """Yield a harmless sentence for each kind of loss; ``skipped`` counts lines that could not be read."""
+        if skipped:
+            yield f"{skipped} lines of the file cannot be read and are left out"
+        if self._gaps:
+            more = " ..." if len(self._gaps) > _NAMED else ""
+            yield f"turns are missing: {', '.join(self._gaps[:_NAMED])}{more}"
+        yield from self._by_agent
+        if self._told > _NAMED_BY_AGENT:
+            yield f"and {self._told - _NAMED_BY_AGENT} more such gaps"
+        if self._cut and self._turns < _MANY_TURNS:
+            yield f"{self._cut} turns were too large and are truncated"
+
+
+def is_cut(value: Any) -> bool:
+    """Return whether a value holds the marker of something cut, in any form that was ever written."""
+    if isinstance(value, str):
+        return _END in value and MARKER.search(value) is not None  # the second alone takes 2 ms a megabyte
+    if isinstance(value, dict):
+        return any(is_cut(key) or is_cut(item) for key, item in value.items())
+    return isinstance(value, list) and any(map(is_cut, value))

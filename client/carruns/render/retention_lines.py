@@ -34,4 +34,6 @@ def _due(due: Sequence[Row]) -> str:
     size = units.size(sum(row["bytes"] for row in due))
     counts = ((sum(row["reason"] == why for row in due), why) for why in ("count", "age"))
     reasons = ", ".join(f"{count} by {why}" for count, why in counts if count)
-    return f"the next collection removes {len(due)} runs, {size} ({reasons}): carruns prune --dry-run"
+    return (
+        f"the next collection removes {units.counted(len(due), 'run')}, {size} ({reasons}): carruns prune --dry-run"
+    )

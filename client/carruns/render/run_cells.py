@@ -11,7 +11,8 @@ from carruns.render.table import Cell
 
 #: So many characters are more than any id has: nothing is cut.
 WHOLE_ID = 1 << 20
-_SHORTEST_ID = 8
+#: The whole time in a UUIDv7, to the millisecond: a run that begins later does not begin so.
+_SHORTEST_ID = 13
 _STYLES = {
     "in_progress": "cyan", "incomplete": "yellow", "success": "green", "partial_success": "yellow", "done": "green",
     "give_up": "yellow", "timeout": "red", "failure": "red",
@@ -35,14 +36,20 @@ def duration_of(run: Record, now_ns: int) -> float | None:
     return None if began is None or ended is None else max(0, ended - began) / units.SECOND
 
 
-def id_length(ids: Sequence[str], width: int | None) -> int:
-    """Return how many characters tell these ids apart (at least 8); in a pipe (no ``width``) ids are whole."""
+def id_length(ids: Sequence[str], width: int | None, among: Sequence[str] = ()) -> int:
+    """Return how many characters tell these ids from each other and from all ``among`` which they are looked for.
+
+    13 at least; in a pipe (no ``width``) ids are whole.
+    """
     if width is None:
         return WHOLE_ID
-    longest = _SHORTEST_ID
-    for one, other in pairwise(sorted(set(ids))):
-        common = next(
-            (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-        )
-        longest = max(longest, common + 1)
-    return longest
+    shown, ordered = set(ids), sorted({*ids, *among})
+    pairs = (pair for pair in pairwise(ordered) if not shown.isdisjoint(pair))
+    return max([_SHORTEST_ID, *(_in_common(one, other) + 1 for one, other in pairs)])
+
+
+def _in_common(one: str, other: str) -> int:
+    for at, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return at
+    return min(len(one), len(other))

@@ -13,7 +13,8 @@ _CODES = {
 class Style(NamedTuple):  # no dataclass: every command loads this, and those cost 2 ms
     """``width``: cells of a line, ``None`` in a pipe, where nothing is cut.
 
-    ``text_width``: cells for running text, in a pipe too.  ``unicode``: marks beyond ASCII can be printed.
+    ``text_width``: cells for running text; in a pipe for what is drawn, while text is
+    not broken there.  ``unicode``: marks beyond ASCII can be printed.
     """
 
     width: int | None = None

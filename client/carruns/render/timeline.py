@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from carruns.protocol.records import Record
 from carruns.render import units
 from carruns.render.style import Style
+from carruns.render.tally import Tally
+from carruns.render.units import turn_times
 from carruns.render.whole_run import WholeRun
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN = ".:-=+*#@"
 #: A gap is worth a word if it is this share of the whole run (and a second at least).
 GAP_SHARE = 0.15
-
-
-def turn_times(turn: Record) -> tuple[int | None, int | None]:
-    """Return when a turn began and when it was recorded, as instants; ``None`` where it does not say."""
-    recorded = units.instant(turn.get("recorded_at"))
-    began = units.instant(turn.get("started_at"))
-    took = turn.get("duration_ms")
-    if began is None and recorded is not None and isinstance(took, int | float) and took >= 0:
-        began = recorded - round(took * 1_000_000)
-    return began, recorded if recorded is not None else began
 
 
 def gaps_between(previous: int, turn: Record) -> float:
@@ -34,10 +24,10 @@ def gaps_between(previous: int, turn: Record) -> float:
 
 def sparkline(style: Style, run: WholeRun, cells: int) -> str:
     """Return one line that shows where in the run's time its turns are; ``""`` where that says nothing."""
-    seconds, turns = run.seconds, run.turns
-    if run.began is None or not seconds or len(turns) < 2:
+    seconds, tally = run.seconds, run.tally
+    if run.began is None or not seconds or tally.turns < 2:
         return ""
-    counts, bad = _by_cell(turns, run.began, seconds, cells)
+    counts, bad = _by_cell(tally, run.began, seconds, cells)
     most = max(counts)
     if not most:
         return ""
@@ -46,16 +36,14 @@ def sparkline(style: Style, run: WholeRun, cells: int) -> str:
     return f"{drawn} {units.duration(seconds)}"
 
 
-def _by_cell(turns: Sequence[Record], began: int, seconds: float, cells: int) -> tuple[list[int], set[int]]:
-    """Return how many turns fall into each cell of the line, and the cells that hold one that went wrong."""
+def _by_cell(tally: Tally, began: int, seconds: float, cells: int) -> tuple[list[int], set[int]]:
+    """Return how many turns fall into each cell of the line, and the cells that hold one that failed."""
     counts, bad = [0] * cells, set()
-    for turn in turns:
-        _, at = turn_times(turn)
-        if at is not None:
-            cell = min(cells - 1, max(0, int((at - began) / units.SECOND / seconds * cells)))
-            counts[cell] += 1
-            if turn.get("error") is not None or turn.get("policy_rejected") is not None:
-                bad.add(cell)
+    for at, failed in tally.times():
+        cell = min(cells - 1, max(0, int((at - began) / units.SECOND / seconds * cells)))
+        counts[cell] += 1
+        if failed:
+            bad.add(cell)
     return counts, bad
 
 

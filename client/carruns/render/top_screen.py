@@ -30,24 +30,28 @@ _COLUMNS = (
 )
 
 
-def plain(style: Style, daemon: Row, runs: Sequence[Row], height: int | None = None) -> list[str]:
-    """Return the lines of the whole picture; ``height`` bounds them."""
+def plain(
+    style: Style, daemon: Row, runs: Sequence[Row], height: int | None = None, among: Sequence[str] = ()
+) -> list[str]:
+    """Return the lines of the whole picture; ``height`` bounds them, ``among`` are the ids of all runs."""
     out = [_headline(style, daemon), *_health(style, daemon), ""]
     room = len(runs) if height is None else max(0, height - len(out) - 2)
     shown = runs[:room] if len(runs) <= room else runs[: max(0, room - 1)]
-    length = id_length([run["run_id"] for run in runs], style.width)
+    length = id_length([run["run_id"] for run in runs], style.width, among)
     out += render(style, _COLUMNS, [_row(run, length) for run in shown]) if runs else ["no open runs"]
     if len(shown) < len(runs):
         out.append(style.paint(f"and {len(runs) - len(shown)} more", "dim"))
     return out
 
 
-def screenful(style: Style, daemon: Row, runs: Sequence[Row], width: int, height: int) -> RenderableType:
+def screenful(
+    style: Style, daemon: Row, runs: Sequence[Row], width: int, height: int, among: Sequence[str] = ()
+) -> RenderableType:
     """Return the picture for a live screen of that size, in colour: rich takes it away where there is none."""
     from rich.text import Text
 
     style = style._replace(width=width, text_width=width, color=True)
-    lines = plain(style, daemon, runs, height)
+    lines = plain(style, daemon, runs, height, among)
     return Text.from_ansi("\n".join(lines[:height]), no_wrap=True, overflow="crop")
 
 
@@ -68,13 +72,18 @@ def _health(style: Style, daemon: Row) -> list[str]:
         for key, value in daemon.items()
         if isinstance(value, int | float) or value is None
     }
+
+    def counted(key: str, what: str) -> str:
+        return units.counted(int(daemon.get(key) or 0), what)
+
     first = (
-        f"{n['open_runs']} open runs, {n['connections']} connections, {daemon['records_per_second']:g} records/s, "
+        f"{counted('open_runs', 'open run')}, {counted('connections', 'connection')}, "
+        f"{daemon['records_per_second']:g} records/s, "
         f"{units.size(daemon['bytes_per_second'])}/s"
     )
     second = (
-        f"{n['records']} records, {units.size(daemon.get('bytes') or 0)}; queue {n['queue']}, "
-        f"{units.size(daemon.get('unsynced_bytes') or 0)} not synced, {n['errors']} errors"
+        f"{counted('records', 'record')}, {units.size(daemon.get('bytes') or 0)}; queue {n['queue']}, "
+        f"{units.size(daemon.get('unsynced_bytes') or 0)} not synced, {counted('errors', 'error')}"
     )
     return [cells.fit(text, style.text_width) for text in (first, second)]
 

@@ -6,17 +6,18 @@ through ``harmless`` on its way here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
-from carruns.protocol.records import TURN_KINDS, Record
-from carruns.render import harmless, missing, units
+from carruns.protocol.records import Record
+from carruns.render import harmless, units
 from carruns.render.other_records import CANCELLATION_KINDS, other_line
 from carruns.render.run_cells import status_cell
 from carruns.render.style import Style
-from carruns.render.timeline import GAP_SHARE, gaps_between, sparkline, turn_times
-from carruns.render.token_counts import Tokens, tokens_of
+from carruns.render.timeline import GAP_SHARE, gaps_between, sparkline
 from carruns.render.trace_turn import TurnLines
+from carruns.render.units import turn_times
 from carruns.render.value_lines import value_lines
 from carruns.render.whole_run import WholeRun, outcome_of
 
@@ -29,24 +30,28 @@ class TraceView:
 
     def __init__(self, style: Style, run: WholeRun, most: int | None) -> None:
         self._style, self._paint = style, style.paint
-        self._run, self._turns = run, run.turns
+        self._run, self._tally = run, run.tally
         self._most = most
         self._turn = TurnLines(style, run.began, most)
 
-    def render(self, turns: Sequence[Record]) -> Iterator[str]:
-        """Yield the lines, with these turns of the run; the middle of very many is left out, and said so."""
+    def render(self, places: Sequence[int]) -> Iterator[str]:
+        """Yield the lines, with the turns at these places; the middle of very many is left out, and said so."""
         yield from self._head()
-        if self._most is not None and len(turns) > _MANY:
-            yield from self._drawn_turns(turns[:_SHOWN])
-            left_out = f"{len(turns) - 2 * _SHOWN:,} turns left out (--turns, --full)"
-            yield self._paint(f"  {self._style.mark('⋮', ':')}  {left_out}", "yellow")
-            yield from self._drawn_turns(turns[-_SHOWN:])
+        if self._most is not None and len(places) > _MANY:
+            yield from self._in_part(places)
         else:
-            yield from self._drawn_turns(turns)
-        if len(turns) < len(self._turns):
-            yield self._paint(f"({len(turns)} of {len(self._turns)} turns shown)", "dim")
+            yield from self._drawn_turns(self._run.turns(frozenset(places)))
+        if len(places) < self._tally.turns:
+            yield self._paint(f"({len(places)} of {self._tally.turns} turns shown)", "dim")
         yield from self._others()
         yield from self._end()
+
+    def _in_part(self, places: Sequence[int]) -> Iterator[str]:
+        turns = self._run.turns(frozenset([*places[:_SHOWN], *places[-_SHOWN:]]))
+        yield from self._drawn_turns(islice(turns, _SHOWN))
+        left_out = f"{len(places) - 2 * _SHOWN:,} turns left out (--turns, --full)"
+        yield self._paint(f"  {self._style.mark('⋮', ':')}  {left_out}", "yellow")
+        yield from self._drawn_turns(turns)
 
     # --- head -----------------------------------------------------------------------------------------------
 
@@ -61,7 +66,7 @@ class TraceView:
         for key in ("parent_run_id", "session_id", "cwd", "metadata"):
             if started.get(key) is not None:
                 yield from self._field(key.removesuffix("_run_id").removesuffix("_id"), started[key])
-        for text in missing.sentences(self._turns, self._run.skipped):
+        for text in self._tally.missing.sentences(self._run.skipped):
             yield self._paint(f"  {self._style.mark('⚠', '!')} {text}", "yellow", "bold")
         drawn = sparkline(self._style, self._run, max(10, min(60, self._style.text_width - 20)))
         if drawn:
@@ -77,7 +82,9 @@ class TraceView:
         return self._paint(status.text, *status.styles, "bold")
 
     def _field(self, name: str, value: Any) -> Iterator[str]:
-        lines, left_out = value_lines(value, self._style.text_width - 12, self._most)
+        lines, left_out = value_lines(
+            value, self._style.text_width - 12, self._most, broken=self._style.width is not None
+        )
         for at, line in enumerate(lines):
             label = name if at == 0 else ""
             yield f"  {self._paint(f'{label:<8}', 'dim')}  {line}"
@@ -94,22 +101,20 @@ class TraceView:
         return f"{units.local(began)} ({ago}{'' if ago == 'now' else ' ago'}){took}"
 
     def _holds(self) -> str:
-        parts = [f"{len(self._turns)} turns", units.size(self._run.summary.bytes)]
+        tally = self._tally
+        parts = [units.counted(tally.turns, "turn"), units.size(self._run.summary.bytes)]
         parts += [f"{units.count(number)} {name}" for name, number in self._tokens() if number]
-        errors = sum(1 for turn in self._turns if turn.get("error") is not None)
-        return ", ".join(parts + ([f"{errors} errors"] if errors else []))
+        return ", ".join(parts + ([f"{tally.failed} failed"] if tally.failed else []))
 
     def _tokens(self) -> Iterator[tuple[str, int]]:
         """Yield what the turns took in all, by name."""
-        found = Tokens()
-        for turn in self._turns:
-            found = found.plus(tokens_of(turn.get("usage")))
+        found = self._tally.tokens
         yield from (("input tokens", found.fresh), ("output tokens", found.output), ("tokens", found.unsplit))
         yield from (("cached tokens", found.read), ("tokens written to the cache", found.written))
 
     # --- turns ----------------------------------------------------------------------------------------------
 
-    def _drawn_turns(self, turns: Sequence[Record]) -> Iterator[str]:
+    def _drawn_turns(self, turns: Iterable[Record]) -> Iterator[str]:
         previous: int | None = None
         long = GAP_SHARE * (self._run.seconds or 0)
         for turn in turns:
@@ -127,11 +132,10 @@ class TraceView:
     # --- the end --------------------------------------------------------------------------------------------
 
     def _others(self) -> Iterator[str]:
-        for record in self._run.records:
-            kind = record.get("record")
-            if kind in CANCELLATION_KINDS:
+        for record in self._run.others():
+            if record.get("record") in CANCELLATION_KINDS:
                 yield self._paint(f"  {self._style.mark('✕', 'x')} {other_line(record)}", "yellow")
-            elif kind not in ("started", "ended", *TURN_KINDS):
+            else:
                 yield from self._turn.part("unknown", record, "yellow")
 
     def _end(self) -> Iterator[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from carruns.protocol.failures import turn_failed
 from carruns.protocol.records import TURN_FIELDS, Record
 from carruns.render import cells, harmless, units
 from carruns.render.style import Style
-from carruns.render.timeline import turn_times
 from carruns.render.token_counts import tokens_of
+from carruns.render.units import turn_times
 from carruns.render.value_lines import compact, value_lines
 
 #: Shown by themselves, or of no interest to a person.
@@ -45,7 +46,9 @@ class TurnLines:
         """Yield a named value, nothing for ``None``."""
         if value is None:
             return
-        lines, missing = value_lines(value, self._style.text_width - 14, self._most)
+        lines, missing = value_lines(
+            value, self._style.text_width - 14, self._most, broken=self._style.width is not None
+        )
         bar = self._paint(self._style.mark("│", "|"), "dim")
         label = cells.fit(harmless.line(name), 10)
         for at, line in enumerate(lines):
@@ -67,6 +70,8 @@ class TurnLines:
             bits.append(self._paint(" REJECTED ", "red", "reverse"))
         elif turn.get("error") is not None:
             bits.append(self._paint(" ERROR ", "red", "reverse"))
+        elif turn_failed(turn):
+            bits.append(self._paint(" FAILED ", "red", "reverse"))
         return "  ".join(bits)
 
     def _when(self, turn: Record) -> str:

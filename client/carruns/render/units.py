@@ -6,7 +6,9 @@ Instants are nanoseconds since 1970 in UTC, as in ``carruns.protocol.times``.  R
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from carruns.protocol import times
 
@@ -19,6 +21,16 @@ def instant(text: object) -> int | None:
         return times.parse(text) if isinstance(text, str) else None
     except ValueError:
         return None
+
+
+def turn_times(turn: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Return when a turn began and when it was recorded, as instants; ``None`` where it does not say."""
+    recorded = instant(turn.get("recorded_at"))
+    began = instant(turn.get("started_at"))
+    took = turn.get("duration_ms")
+    if began is None and recorded is not None and isinstance(took, int | float) and took >= 0:
+        began = recorded - round(took * 1_000_000)
+    return began, recorded if recorded is not None else began
 
 
 def duration(seconds: float) -> str:
@@ -59,6 +71,11 @@ def size(count: float) -> str:
 def count(number: float) -> str:
     """Return a whole number with separators: ``12,345``."""
     return f"{number:,.0f}"
+
+
+def counted(number: int, what: str) -> str:
+    """Return ``1 run``, ``2 runs``, ``12,345 runs``."""
+    return f"{count(number)} {what}" + ("" if number == 1 else "s")
 
 
 def local(instant_ns: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,16 +13,40 @@ from carruns.render import cells, harmless
 _INDENT = "  "
 
 
-def value_lines(value: Any, width: int, most: int | None) -> tuple[list[str], str]:
+class _How(NamedTuple):
+    """``width`` decides about the layout; where ``broken`` is set no line is longer.  ``most`` bounds the lines."""
+
+    width: int
+    most: int | None
+    broken: bool
+
+    def within(self) -> _How:
+        """The same, for what is indented."""
+        return self._replace(width=self.width - len(_INDENT))
+
+    def wrap(self, line: str) -> list[str]:
+        """Return a harmless line as pieces."""
+        return cells.wrap(line, self.width) if self.broken else [line]
+
+    def that_matter(self, text: str) -> str:
+        """Return the beginning of a text from which lines can come; a huge one is not gone through."""
+        if self.most is None:
+            return text
+        if self.broken:
+            return text[: self.width * (self.most + 1) * 2]
+        return "\n".join(text.split("\n", self.most + 1)[: self.most + 1])
+
+
+def value_lines(value: Any, width: int, most: int | None, *, broken: bool = True) -> tuple[list[str], str]:
     """Return a value as harmless lines of at most ``width`` cells, and what is missing from them.
 
-    ``most`` bounds the lines (``None``: all of them).  What is missing is ``""`` or like ``12 lines``.
+    ``most`` bounds the lines (``None``: all of them).  What is missing is ``""`` or like ``12 lines``.  Without
+    ``broken`` lines may be longer: a program that reads them finds words whole.
     """
-    width = max(width, 16)
+    how = _How(max(width, 16), most, broken)
     if most is None:
-        return list(_value(value, width, None)), ""
-    bound = width * (most + 1)  # characters of one string that can matter; a huge one is not gone through
-    found = list(islice(_value(value, width, bound), most + 1))
+        return list(_value(value, how)), ""
+    found = list(islice(_value(value, how), most + 1))
     if len(found) <= most:
         return found, ""
     size = len(value) if isinstance(value, str) else len(msgspec.json.encode(value))
@@ -31,45 +55,44 @@ def value_lines(value: Any, width: int, most: int | None) -> tuple[list[str], st
     return found[:most], f"{missing} more lines" if missing > 0 else f"{max(1, size - shown):,} more characters"
 
 
-def _value(value: Any, width: int, bound: int | None) -> Iterator[str]:
+def _value(value: Any, how: _How) -> Iterator[str]:
     if isinstance(value, str):
-        yield from _text(value, width, bound)
+        yield from _text(value, how)
     elif isinstance(value, dict) and value:
-        yield from _items(((harmless.line(key), item) for key, item in value.items()), value, width, bound)
+        yield from _items(((harmless.line(key), item) for key, item in value.items()), value, how)
     elif isinstance(value, list) and value:
-        yield from _items((("-", item) for item in value), value, width, bound)
+        yield from _items((("-", item) for item in value), value, how)
     else:
-        yield from cells.wrap(compact(value), width)
+        yield from how.wrap(compact(value))
 
 
-def _text(text: str, width: int, bound: int | None) -> Iterator[str]:
-    if bound is not None:
-        text = text[: bound * 2]
-    rows = harmless.lines(text)
+def _text(text: str, how: _How) -> Iterator[str]:
+    rows = harmless.lines(how.that_matter(text))
     if len(rows) > 1 and not rows[-1]:
         rows.pop()
     for row in rows:
-        yield from cells.wrap(row, width)
+        yield from how.wrap(row)
 
 
-def _items(items: Iterator[tuple[str, Any]], whole: Any, width: int, bound: int | None) -> Iterator[str]:
+def _items(items: Iterator[tuple[str, Any]], whole: Any, how: _How) -> Iterator[str]:
     """One line where it fits and nothing in it has lines of its own, else one entry after another."""
+    width = how.width
     if _is_flat(whole):
         line = compact(whole)
         if cells.width(line) <= width:
             yield line
             return
     for key, item in items:
-        head = f"{key} " if key == "-" else f"{cells.fit(key, width // 2)}: "
+        head = f"{key} " if key == "-" else f"{cells.fit(key, width // 2) if how.broken else key}: "
         if isinstance(item, str) and ("\n" in item[:-1] or len(item) > width):
             yield head.rstrip()
-            inner = _text(item, width - 2, bound)
+            inner = _text(item, how.within())
         elif isinstance(item, dict | list) and item and not _fits(item, width - len(head)):
             yield head.rstrip()
-            inner = _value(item, width - 2, bound)
+            inner = _value(item, how.within())
         else:
             text = harmless.line(item.rstrip("\n")) if isinstance(item, str) else compact(item)
-            yield from cells.wrap(head + text, width)
+            yield from how.wrap(head + text)
             continue
         for line in inner:
             yield _INDENT + line

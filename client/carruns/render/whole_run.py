@@ -1,18 +1,21 @@
-"""One run with all its records, as ``show`` and ``export`` are given it.  Pure: ``cli/load_run.py`` reads it.
+"""One run, as ``show`` and ``export`` are given it: what it adds up to, and its records.  Pure.
+
+``cli/load_run.py`` reads it.  A run may be larger than memory: its records are read anew each time they are gone
+through, and nobody may keep them all.
 
 Which end counts is not decided here: ``reading/endings.py`` does, for every view.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-from carruns.protocol.records import Record
+from carruns.protocol.records import TURN_KINDS, Record
 from carruns.render import units
 from carruns.render.run_cells import duration_of
+from carruns.render.tally import Tally
 from carruns.render.turn_view import turn_of
 
 
@@ -20,11 +23,13 @@ from carruns.render.turn_view import turn_of
 class WholeRun:
     """``end`` is the ``ended`` record that counts, ``None`` while the run goes on; ``skipped`` counts bad lines.
 
-    ``now_ns`` is the instant at which it was read.
+    ``records`` can be gone through again and again; ``tally`` is what they add up to; ``now_ns`` is the instant at
+    which it was read.
     """
 
     summary: Record
-    records: Sequence[Record]
+    records: Iterable[Record]
+    tally: Tally
     skipped: int
     end: Record | None
     now_ns: int
@@ -32,12 +37,25 @@ class WholeRun:
     @property
     def started(self) -> Record:
         """The ``started`` record, empty if there is none."""
-        return next((record for record in self.records if record.get("record") == "started"), Record())
+        return self.tally.started
 
-    @cached_property
-    def turns(self) -> list[Record]:
-        """The turns, of either kind."""
-        return [turn for record in self.records if (turn := turn_of(record)) is not None]
+    def turns(self, places: Container[int]) -> Iterator[Record]:
+        """Yield those turns, of either kind, whose places are wanted, counted from 0, as they are read."""
+        place = -1
+        for record in self.records:
+            if record.get("record") in TURN_KINDS:
+                place += 1
+                turn = turn_of(record) if place in places else None
+                if turn is not None:
+                    yield turn
+                if place + 1 == self.tally.turns:
+                    return  # what was recorded since then is not told of
+
+    def others(self) -> Iterator[Record]:
+        """Yield the records that are no turn, no start and no end."""
+        if self.tally.others:
+            known = ("started", "ended", *TURN_KINDS)
+            yield from (one for one in self.records if one.get("record") not in known)
 
     @property
     def began(self) -> int | None:

@@ -31,15 +31,23 @@ def check_daemon(settings: Settings) -> Iterator[Finding]:
     elif found.state is State.STALE:
         yield finding("warning", "stale_socket", path, found.text, "remove the socket", mends=True)
     elif found.state is State.NO_SOCKET:
-        yield finding("info", "daemon_down", path, found.text, "carruns service start, or carrunsd")
+        yield finding(
+            "info",
+            "daemon_down",
+            path,
+            found.text,
+            "nothing: the first client that records starts one; or carrunsd",
+        )
     else:
         yield finding("error", found.state.value, path, found.text, _REMEDIES.get(found.state, "look at the path"))
     yield from _socket_owner(settings)
 
 
+_HANGS = "it hangs or is overloaded: look at its log, restart it (carruns restart)"
 _REMEDIES = {
     State.DENIED: "use the daemon of your own user: see CAR_HOME and CARRUNSD_SOCKET",
-    State.BUSY: "it hangs or is overloaded: look at its log, restart it",
+    State.BUSY: _HANGS,
+    State.NOT_ANSWERING: _HANGS,
     State.NOT_A_SOCKET: "move it away",
     State.PATH_TOO_LONG: "set CARRUNSD_SOCKET (or --socket) to a shorter path",
 }
@@ -52,12 +60,12 @@ def _ask(settings: Settings) -> Iterator[Finding]:
             answer = client.handshake()
     except errors.VersionMismatch as error:
         yield finding(
-            "error", "version", path, str(error), "install the same carrunsd for both, restart the daemon"
+            "error", "version", path, str(error), "install the same carrunsd for both, then carruns restart"
         )
         return
     except (errors.CarrunsError, OSError) as error:
         text = f"it takes connections, but does not answer: {error}"
-        yield finding("error", "hangs", path, text, "look at its log, restart it")
+        yield finding("error", "hangs", path, text, _HANGS)
         return
     theirs, ours = os.path.realpath(str(answer.get("car_dir"))), os.path.realpath(settings.car_dir)
     if theirs != ours:
@@ -65,10 +73,10 @@ def _ask(settings: Settings) -> Iterator[Finding]:
         yield finding("error", "other_car_dir", path, text, "unset CARRUNSD_SOCKET, or use --car-dir")
     if answer.get("protocol_version") != PROTOCOL_VERSION:
         text = f"it speaks protocol {answer.get('protocol_version')}, this program {PROTOCOL_VERSION}"
-        yield finding("error", "version", path, text, "install the same carrunsd for both, restart the daemon")
+        yield finding("error", "version", path, text, "install the same carrunsd for both, then carruns restart")
     elif answer.get("version") != VERSION:
         text = f"it is carrunsd {answer.get('version')}, this program {VERSION}"
-        yield finding("warning", "version", path, text, "restart the daemon")
+        yield finding("warning", "version", path, text, "carruns restart")
 
 
 def _socket_owner(settings: Settings) -> Iterator[Finding]:

@@ -50,7 +50,13 @@ def check_car_dir(settings: Settings) -> Iterator[Finding]:
 def _config(settings: Settings) -> Iterator[Finding]:
     path = settings.car_dir / paths.CONFIG_NAME
     for problem in config.load(path).problems:
-        yield finding("warning", "config", path, problem.removeprefix(f"{path}:"), "mend the file, then SIGHUP")
+        yield finding(
+            "warning",
+            "config",
+            path,
+            problem.removeprefix(f"{path}:"),
+            "correct the file, then `kill -HUP` the daemon or carruns restart",
+        )
 
 
 def _spool(settings: Settings) -> Iterator[Finding]:
@@ -72,8 +78,8 @@ def _spool(settings: Settings) -> Iterator[Finding]:
     waiting = [name for name in names if name.endswith(".jsonl")]
     if waiting:
         size = units.size(sum(_size(path / name) for name in waiting))
-        text = f"{len(waiting)} files, {size}, wait for a daemon"
-        yield finding("info", "spooled", path, text, "start a daemon: it takes them in")
+        text = f"{units.counted(len(waiting), 'file')} ({size}) waiting for a daemon"
+        yield finding("info", "spooled", path, text, "carruns restart starts a daemon, which takes them in")
     for name in names:
         if name.endswith(".refused"):
             remedy = "look into the daemon's log, then remove it"

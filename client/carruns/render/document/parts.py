@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from carruns.protocol.failures import turn_failed
 from carruns.protocol.records import TURN_FIELDS, Record
 from carruns.render import harmless, units
 from carruns.render.other_records import CANCELLATION_KINDS, other_line
-from carruns.render.timeline import turn_times
 from carruns.render.token_counts import tokens_of
 from carruns.render.turn_view import turn_of
+from carruns.render.units import turn_times
 from carruns.render.whole_run import WholeRun, outcome_of
 
 _SHOWN_IN_HEAD = ("record", "index", "tool", "model", "duration_ms", "recorded_at", "writer", "seq", "usage")
@@ -65,7 +66,7 @@ def facts(run: WholeRun) -> Iterator[tuple[str, str]]:
         yield "ended", harmless.line(summary.ended_at)
     if run.seconds is not None:
         yield "took", units.duration(run.seconds)
-    yield "turns", str(len(run.turns))
+    yield "turns", str(run.tally.turns)
     for key in ("outcome_description", "parent_run_id", "session_id", "cwd"):
         if started.get(key):
             yield key.replace("_", " "), harmless.line(started[key])
@@ -102,7 +103,7 @@ def _turn(record: Record, began: int | None) -> Turn:
         words = tokens_of(record["usage"]).words()
         out.append(words or harmless.line(msgspec.json.encode(record["usage"]).decode()))
     parts = list(_parts(record))
-    return Turn(title, ", ".join(out), parts, any(part.bad for part in parts))
+    return Turn(title, ", ".join(out), parts, turn_failed(record))
 
 
 def _parts(record: Record) -> Iterator[Part]:

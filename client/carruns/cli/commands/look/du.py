@@ -27,7 +27,12 @@ carruns du --json | jq 'select(.kind == "expiry")'
     ),
 )
 @click.option(
-    "--top", type=click.IntRange(min=0), default=5, show_default=True, help="So many of the largest runs."
+    "--top",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="How many of the largest runs to show.",
 )
 @pass_settings
 def du(settings: Settings, top: int) -> None:
@@ -47,7 +52,7 @@ def du(settings: Settings, top: int) -> None:
         for row in going:
             print_json({"kind": "expiry", **row})
         return
-    _print(settings, agents, largest, rules, going)
+    _print(settings, agents, largest, rules, going, [run.run_id for run in runs])
 
 
 def _by_agent(runs: list[Record]) -> list[dict[str, Any]]:
@@ -65,6 +70,7 @@ def _print(
     largest: list[Record],
     rules: dict[str, Any],
     going: list[dict[str, Any]],
+    ids: list[str],
 ) -> None:
     screen = settings.screen
     if not agents:
@@ -73,7 +79,7 @@ def _print(
     screen.print_all(render(screen.style, _AGENT_COLUMNS, _agent_rows(agents)))
     if largest:
         screen.print("\n" + screen.style.paint("the largest runs", "bold"))
-        screen.print_all(render(screen.style, _RUN_COLUMNS, _run_rows(settings, largest)))
+        screen.print_all(render(screen.style, _RUN_COLUMNS, _run_rows(settings, largest, ids)))
     screen.print("\n" + screen.style.paint("retention", "bold"))
     screen.print_all(f"  {text}" for text in retention_lines(rules, going, time.time_ns()))
 
@@ -107,8 +113,8 @@ def _agent_rows(agents: list[dict[str, Any]]) -> list[list[Cell]]:
     return [*rows, [Cell("all", ("dim",)), Cell(units.count(runs)), Cell(units.size(total)), Cell("")]]
 
 
-def _run_rows(settings: Settings, runs: list[Record]) -> list[list[Cell]]:
-    length = id_length([run.run_id for run in runs], settings.screen.width)
+def _run_rows(settings: Settings, runs: list[Record], ids: list[str]) -> list[list[Cell]]:
+    length = id_length([run.run_id for run in runs], settings.screen.width, ids)
     return [
         [
             Cell(harmless.line(run.run_id)[:length]), Cell(harmless.line(run.agent_id)), status_cell(run),

@@ -17,6 +17,7 @@ from carruns.protocol.records import Record
 from carruns.reading.find_run import find_run
 from carruns.reading.source import Trace
 from carruns.render.harmless import json_text
+from carruns.render.whole_run import WholeRun
 
 FORMATS = ("jsonl", "json", "markdown", "html")
 _BY_ENDING = {
@@ -56,29 +57,35 @@ def export(
     summary = find_run(source, run, agent)
     trace = source.trace(summary.run_id, summary.agent_id)
     ending = os.path.splitext(output or "")[1].lower()
-    text = _lines(form or _BY_ENDING.get(ending, "jsonl"), summary, trace)
+    text = _pieces(form or _BY_ENDING.get(ending, "jsonl"), summary, trace)
     if output is None or output == "-":
-        for line in text:
-            sys.stdout.write(line + "\n")
+        sys.stdout.writelines(text)
         return
     with _opened(output, force=force) as file:
-        for line in text:
-            file.write(line + "\n")
+        file.writelines(text)
 
 
-def _lines(form: str, summary: Record, trace: Trace) -> Iterator[str]:
+def _pieces(form: str, summary: Record, trace: Trace) -> Iterator[str]:
     if form == "jsonl":
-        return (json_text(record) for record in trace)
+        return (json_text(record) + "\n" for record in trace)
     run = load_run(summary, trace)
     if form == "json":
-        return iter([json_text({"summary": run.summary, "records": run.records, "skipped": run.skipped})])
+        return _json(run)
     if form == "markdown":
         from carruns.render.document.markdown import markdown
 
-        return markdown(run)
+        return (line + "\n" for line in markdown(run))
     from carruns.render.document.html import page
 
-    return page(run)
+    return (line + "\n" for line in page(run))
+
+
+def _json(run: WholeRun) -> Iterator[str]:
+    """Yield one object in pieces: a run may be larger than memory."""
+    yield f'{{"summary":{json_text(run.summary)},"records":['
+    for number, record in enumerate(run.records):
+        yield ("," if number else "") + json_text(record)
+    yield f'],"skipped":{run.skipped}}}\n'
 
 
 def _opened(path: str, *, force: bool) -> IO[str]:

@@ -33,14 +33,21 @@ carruns grep -l ENOSPC | xargs -n1 carruns show
     ),
 )
 @click.argument("pattern")
-@click.option("-i", "--ignore-case", is_flag=True, help="Case aside.")
+@click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same.")
 @click.option("-F", "--fixed", is_flag=True, help="PATTERN is text, no regular expression.")
 @click.option("-a", "--agent", type=AgentId(), metavar="AGENT", help="Only this agent's runs.")
 @click.option("-t", "--tool", metavar="NAME", help="Only turns of this tool.")
 @click.option("--in", "fields", multiple=True, type=click.Choice(FIELDS), help="Only in this field (repeatable).")
 @click.option("--since", type=Instant(), metavar="TIME", help="Only what was recorded since then.")
 @click.option("--until", type=Instant(), metavar="TIME", help="Only what was recorded before then.")
-@click.option("-C", "--context", type=click.IntRange(min=0), default=0, help="So many lines around a match.")
+@click.option(
+    "-C",
+    "--context",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="N lines before and after a match, too.",
+)
 @click.option("-l", "--list", "ids_only", is_flag=True, help="Only the ids of the runs.")
 @click.option("-c", "--count", is_flag=True, help="Only how many turns match in each run.")
 @pass_settings
@@ -129,19 +136,22 @@ class _Printer:
             self._run = match.run_id
             run = harmless.line(match.run_id)
             self._screen.print(f"{paint(run, 'bold')}  {paint(harmless.line(match.agent_id), 'cyan')}")
-        tool = cells.fit(harmless.line(match.tool), 24) + " " if match.tool else ""
+        tool = self._cut_tool(harmless.line(match.tool)) + " " if match.tool else ""
         label = f"{harmless.line(match.where)} {tool}{match.field}"
         for text, hit in match.lines(self._context):
             mark = ":" if hit else "-"
             self._screen.print(f"  {paint(label, 'dim')}{mark} {self._marked(text, hit=hit)}")
 
+    def _cut_tool(self, tool: str) -> str:
+        return tool if self._style.width is None else cells.fit(tool, 24)
+
     def _marked(self, text: str, *, hit: bool) -> str:
-        """Cut a long line around its first match and paint the matches; made harmless piece by piece."""
+        """Paint the matches; on a terminal cut a long line around the first.  Made harmless piece by piece."""
         found = list(self._expression.finditer(text)) if hit else []
-        room = max(40, self._style.text_width - 24)
+        room = len(text) if self._style.width is None else max(40, self._style.text_width - 24)
         at = found[0].start() if found else 0
         start = max(0, at - room // 3) if len(text) > room else 0
-        end = len(text) if self._style.width is None and len(text) < 2000 else min(len(text), start + room)
+        end = min(len(text), start + room)
         out = ["…" if start else ""]
         position = start
         for match in found:

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from carruns.cli.option_types import OUTCOME, STATUS, agent_option, time_options
+from carruns.cli.option_types import STANDINGS, Word, agent_option, stands, time_options
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
-from carruns.protocol.records import Record
+from carruns.protocol.records import Record, RunStatus
+from carruns.reading.source import Source
 from carruns.render import harmless, units
 from carruns.render.removed_table import removed_table
 from carruns.render.run_cells import duration_of, id_length, status_cell
@@ -29,12 +30,17 @@ carruns list --grep 'flaky' --json | jq -r .run_id
     ),
 )
 @agent_option()
-@click.option("--status", "-s", type=STATUS, help="Only runs of this status.")
-@click.option("--outcome", "-o", type=OUTCOME, help="Only runs that ended so.")
+@click.option("--status", "-s", type=Word(STANDINGS), help="Only runs with this status, as the table shows it.")
+@click.option("--outcome", "-o", type=Word(STANDINGS), help="Only runs with this outcome; the same words.")
 @time_options
-@click.option("--grep", "-g", metavar="TEXT", help="Only runs whose intent holds this text (case aside).")
-@click.option("--limit", "-n", type=click.IntRange(min=1), help="At most so many.")
-@click.option("--removed", is_flag=True, help="What was removed instead: when (--since, --until), and why.")
+@click.option(
+    "--grep",
+    "-g",
+    metavar="TEXT",
+    help="Only runs whose intent has this text in it; upper and lower case are the same.",
+)
+@click.option("--limit", "-n", type=click.IntRange(min=1), help="Show only the newest N runs.", metavar="N")
+@click.option("--removed", is_flag=True, help="Show the runs that were removed: when (--since, --until) and why.")
 @click.option("--full-ids", is_flag=True, help="Whole ids on a terminal too; a pipe gets them anyway.")
 @pass_settings
 def list_runs(
@@ -47,25 +53,37 @@ def list_runs(
         from carruns.reading.trash import removed as what_went
 
         gone = what_went(settings.car_dir, agent, since, until)
-        _print_removed(settings, [row for row in gone if _holds(row, outcome, grep)][:limit])
+        _print_removed(
+            settings, [row for row in gone if stands(row, status) and _holds(row, outcome, grep)][:limit]
+        )
         return 0
-    runs = settings.source().runs(agent, status, since, until)
-    length = id_length([run.run_id for run in runs], None if full_ids else settings.screen.width)
-    runs = [run for run in runs if _holds(run, outcome, grep)][:limit]
+    source = settings.source()
+    runs = source.runs(agent, status if status in tuple(RunStatus) else None, since, until)
+    listed = [run for run in runs if stands(run, status) and _holds(run, outcome, grep)][:limit]
     if settings.json:
-        for run in runs:
+        for run in listed:
             print_json(_with_duration(run))
         return 0
-    if not runs:
+    if not listed:
         settings.screen.print("no runs")
         return 0
+    filtered = any(value is not None for value in (agent, status, since, until))
+    length = _id_length(source, listed, runs, None if full_ids else settings.screen.width, filtered=filtered)
     now = time.time_ns()
-    settings.screen.print_all(render(settings.screen.style, _COLUMNS, [_row(run, length, now) for run in runs]))
+    settings.screen.print_all(render(settings.screen.style, _COLUMNS, [_row(run, length, now) for run in listed]))
     return 0
 
 
+def _id_length(
+    source: Source, listed: list[Record], runs: list[Record], width: int | None, *, filtered: bool
+) -> int:
+    """Return how much of an id is enough for ``carruns show``, which looks at all runs there are."""
+    among = source.runs() if filtered and width is not None else runs
+    return id_length([run.run_id for run in listed], width, [run.run_id for run in among])
+
+
 def _holds(run: Record, outcome: str | None, grep: str | None) -> bool:
-    if outcome and run.get("outcome_status") != outcome:
+    if not stands(run, outcome):
         return False
     return not grep or grep.casefold() in str(run.get("intent", "")).casefold()
 

@@ -49,9 +49,8 @@ def show(
     from carruns.render.trace import TraceView
 
     whole = load_run(summary, trace)
-    chosen = [turn for turn in whole.turns[keep] if tool in (None, turn.get("tool"))]
     view = TraceView(settings.screen.style, whole, None if full else lines)
-    settings.screen.print_all(view.render(chosen))
+    settings.screen.print_all(view.render(whole.tally.places(keep, tool)))
     return 0
 
 

@@ -17,6 +17,7 @@ from carruns.reading.find_run import find_run
 from carruns.reading.instants import recorded_at
 from carruns.reading.source import Source
 from carruns.render import harmless
+from carruns.render.run_cells import id_length
 
 _RECENT_RUNS = 20
 
@@ -37,7 +38,13 @@ carruns tail -f 019a2f            one run, until it ends
 @click.option("--all", "everything", is_flag=True, help="All runs (the default).")
 @click.option("-f", "--follow", is_flag=True, help="Go on as records come, through restarts of the daemon.")
 @click.option(
-    "-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="So many records first."
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many records to begin with.",
 )
 @pass_settings
 def tail(
@@ -57,7 +64,7 @@ def tail(
         wait_for_daemon(settings.socket, _tell)
     source = settings.source()
     summary = find_run(source, run, agent) if run is not None else None
-    show = _shower(settings)
+    show = _shower(settings, source)
     if follow:
         _follow(settings, source, agent, summary, lines, began, show)
         return
@@ -73,8 +80,9 @@ def _tell(text: str) -> None:
     warn(harmless.line(text))
 
 
-def _shower(settings: Settings) -> Show:
-    printer = EventPrinter(settings.screen)
+def _shower(settings: Settings, source: Source) -> Show:
+    ids = [] if settings.json else [run.run_id for run in source.runs()]
+    printer = EventPrinter(settings.screen, id_length(ids, settings.screen.width))
 
     def show(run_id: str, agent_id: str, line: int | None, record: Record) -> None:
         if settings.json:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
-import sys
+import signal
 import time
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +14,6 @@ from carruns.cli.parse_units import parse_duration
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.reading.open_runs import OpenRuns
-from carruns.reading.probe import LOOK_SECS
 
 if TYPE_CHECKING:
     from carruns import Client
@@ -37,29 +33,50 @@ carruns top --once | head            a snapshot, as in a pipe
     ),
 )
 @agent_option()
-@click.option("--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds.")
 @click.option(
-    "--stuck", default="60s", show_default=True, metavar="TIME", help="Stuck: without a record for so long."
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to look.",
+)
+@click.option(
+    "--stuck",
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="Call a run stuck that has recorded nothing for this long.",
 )
 @click.option("--once", is_flag=True, help="Print it once and end (also in a pipe).")
 @pass_settings
-def top(settings: Settings, agent: str | None, interval: float, stuck: str, once: bool) -> None:
+def top(settings: Settings, agent: str | None, interval: float, stuck: str, once: bool) -> int:
     """Show the open runs live: rate, last tool, age, which are stuck; and the daemon's health.  q ends it."""
-    from carruns.reading.poll_open_runs import poll
-
     try:
         state = OpenRuns(agent, parse_duration(stuck))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--stuck") from None
-    with settings.client(autostart=False, timeout=LOOK_SECS) as client:
+    with settings.client(autostart=False, timeout=1.0) as client:
         if settings.json or once or not settings.screen.tty or os.environ.get("TERM") in (None, "", "dumb"):
-            poll(client, state)
-            if not state.problem:
-                time.sleep(_SNAPSHOT)  # a rate wants two looks
-                poll(client, state)
+            _snapshot(settings, client, state)
             _print_once(settings, state)
-            return
-        _live(settings, client, state, interval)
+            return 0
+        return _live(settings, client, state, interval)
+
+
+def _snapshot(settings: Settings, client: Client, state: OpenRuns) -> None:
+    """Look twice, as a rate wants it; where nobody answers once is enough."""
+    from carruns.reading.poll_open_runs import poll
+    from carruns.reading.probe import State, probe
+
+    found = probe(settings.socket)
+    if found.state is not State.UP:
+        state.lost(found.text)
+        return
+    poll(client, state)
+    if not state.problem:
+        time.sleep(_SNAPSHOT)
+        poll(client, state)
 
 
 def _print_once(settings: Settings, state: OpenRuns) -> None:
@@ -70,51 +87,40 @@ def _print_once(settings: Settings, state: OpenRuns) -> None:
         return
     from carruns.render.top_screen import plain
 
-    settings.screen.print_all(plain(settings.screen.style, state.daemon_row(), state.rows()))
+    settings.screen.print_all(plain(settings.screen.style, state.daemon_row(), state.rows(), among=state.others))
 
 
-def _live(settings: Settings, client: Client, state: OpenRuns, interval: float) -> None:
+def _live(settings: Settings, client: Client, state: OpenRuns, interval: float) -> int:
+    """Show it until a key or a signal ends it; a stop (Ctrl-Z) gives the terminal back meanwhile."""
+    from carruns.cli.live_terminal import Told, stop
+    from carruns.reading.poll_open_runs import watching
+
+    with watching(client, state):
+        while True:
+            try:
+                return _shown(settings, client, state, interval)
+            except Told as told:
+                if told.number != signal.SIGTSTP:
+                    return -told.number
+            stop()
+
+
+def _shown(settings: Settings, client: Client, state: OpenRuns, interval: float) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    from carruns.reading.poll_open_runs import poll, watching
+    from carruns.cli.live_terminal import keys
+    from carruns.reading.poll_open_runs import poll
     from carruns.render.top_screen import screenful
 
     console = Console(no_color=not settings.screen.color, highlight=False, emoji=False, markup=False)
-    with (
-        watching(client, state),
-        _keys() as key,
-        Live(
-            console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-        ) as live,
-    ):
+    screen = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+    with keys() as key, screen as live:
         while True:
             poll(client, state)
-            shown = screenful(
-                settings.screen.style, state.daemon_row(), state.rows(), console.width, console.height
+            picture = screenful(
+                settings.screen.style, state.daemon_row(), state.rows(), console.width, console.height, state.others
             )
-            live.update(shown, refresh=True)
+            live.update(picture, refresh=True)
             if key(interval) in _QUIT:
-                return
-
-
-@contextlib.contextmanager
-def _keys() -> Iterator[Callable[[float], bytes]]:
-    """Yield what waits for a key so many seconds; keys are not shown and need no Enter."""
-    if not sys.stdin.isatty():
-
-        def wait(seconds: float) -> bytes:
-            time.sleep(seconds)
-            return b""
-
-        yield wait
-        return
-    import termios
-    import tty
-
-    before = termios.tcgetattr(0)
-    tty.setcbreak(0)
-    try:
-        yield lambda seconds: os.read(0, 1) if select.select([0], [], [], seconds)[0] else b""
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
+                return 0

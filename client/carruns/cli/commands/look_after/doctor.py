@@ -28,21 +28,25 @@ if TYPE_CHECKING:
     epilog=examples(
         """
 carruns doctor                       exit code 0 if nothing is wrong, 1 if something is
-carruns doctor --repair              mend what can be mended; originals stay as <file>.orig
+carruns doctor --repair              repair what can be repaired; originals stay as <file>.orig
 carruns doctor --json | jq 'select(.level == "error")'
 """
     ),
 )
-@click.option("--repair", is_flag=True, help="Mend what can be mended; no daemon may run meanwhile.")
+@click.option(
+    "--repair", is_flag=True, help="Repair what can be repaired; no daemon may run meanwhile (carruns stop)."
+)
 @pass_settings
 def doctor(settings: Settings, *, repair: bool) -> int:
     """Say what is wrong with the daemon and the store, where, and what to do."""
     from carruns.cli.checks.daemon import check_daemon
     from carruns.cli.checks.places import check_car_dir, check_places
+    from carruns.cli.checks.units import check_units
     from carrunsd.store.doctor import Examined
 
     examined = Examined()
-    findings = [*check_car_dir(settings), *check_daemon(settings), *check_places(settings)]
+    findings = [*check_car_dir(settings), *check_daemon(settings), *check_units(settings)]
+    findings += check_places(settings)
     findings += _store(settings, examined)
     done = _repair(settings, findings) if repair else []
     _print(settings, findings, done, examined)
@@ -102,14 +106,14 @@ def _print(settings: Settings, findings: list[Finding], done: list[str], examine
             "dim" if finding.mended or finding.level == "info" else "red" if finding.level == "error" else "yellow"
         )
         where = f"{finding.place}:{finding.line}" if finding.line else finding.place
-        mended = "mended: " if finding.mended else ""
+        mended = "repaired: " if finding.mended else ""
         screen.print(paint(f"{finding.level:7}", style), harmless.line(f"{where}: {finding.text}"))
         screen.print(f"        {mended}{harmless.line(finding.remedy)}" + _hint(finding))
     for line in done:
         screen.print("repaired", harmless.line(line))
     left = _left(findings)
-    verdict = f"{left} findings" if left else "nothing is wrong"
-    looked = f"{units.count(examined.files)} runs of {units.count(examined.agents)} agents"
+    verdict = f"{units.counted(left, 'problem')} found" if left else "nothing is wrong"
+    looked = f"{units.counted(examined.files, 'run')} of {units.counted(examined.agents, 'agent')}"
     screen.print(f"{verdict}; looked at {looked}, {units.size(examined.bytes)}")
 
 

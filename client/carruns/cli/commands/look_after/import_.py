@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
@@ -54,11 +55,11 @@ def import_runs(
     files = list(run_paths(paths))
     counts: Counter[str] = Counter()
     progress = sys.stderr.isatty() and len(files) > 1
-    with settings.client() as client:
+    with _store(settings, dry_run=dry_run) as store:
         for number, path in enumerate(files, start=1):
             if progress:
                 sys.stderr.write(f"\r\x1b[K{number} of {len(files)}")
-            for result in _file(client, path, agent, intent, dry_run=dry_run):
+            for result in _file(store, path, agent, intent):
                 counts[result["result"]] += 1
                 if settings.json:
                     print_json({"file": str(path), **result})
@@ -87,9 +88,24 @@ def _lines(count: int) -> str:
     return "1 line" if count == 1 else f"{count} lines"
 
 
-def _file(
-    client: Client, path: Path, agent: str | None, intent: str | None, *, dry_run: bool
-) -> Iterator[dict[str, Any]]:
+class _Store(NamedTuple):
+    """Where runs go.  ``client`` is ``None`` where nothing shall be done, and no daemon be started for it."""
+
+    knows: Callable[[str], bool]
+    client: Client | None
+
+
+@contextlib.contextmanager
+def _store(settings: Settings, *, dry_run: bool) -> Iterator[_Store]:
+    if dry_run:
+        ids = {run.run_id for run in settings.source().runs()}
+        yield _Store(ids.__contains__, None)
+        return
+    with settings.client() as client:
+        yield _Store(lambda run_id: client.agent_for_run(run_id) is not None, client)
+
+
+def _file(store: _Store, path: Path, agent: str | None, intent: str | None) -> Iterator[dict[str, Any]]:
     try:
         bundles = list(bundles_in(path))
         if not any(bundle.started for bundle in bundles):
@@ -98,10 +114,10 @@ def _file(
         yield {"result": "failed", "message": str(error)}
         return
     for bundle in bundles:
-        yield _bundle(client, bundle, dry_run=dry_run)
+        yield _bundle(store, bundle)
 
 
-def _bundle(client: Client, bundle: Bundle, *, dry_run: bool) -> dict[str, Any]:
+def _bundle(store: _Store, bundle: Bundle) -> dict[str, Any]:
     result: dict[str, Any] = {
         "run_id": bundle.run_id, "agent_id": bundle.agent_id, "records": len(bundle.records),
         "left_out": bundle.left_out, "mended": bundle.mended,
@@ -110,10 +126,10 @@ def _bundle(client: Client, bundle: Bundle, *, dry_run: bool) -> dict[str, Any]:
     if fault:
         return {**result, "result": "failed", "message": fault}
     try:
-        if client.agent_for_run(bundle.run_id) is not None:
+        if store.knows(bundle.run_id):
             return {**result, "result": "skipped", "message": "is there already"}
-        if not dry_run:
-            _append(client, bundle)
+        if store.client is not None:
+            _append(store.client, bundle)
     except errors.RemoteError as error:
         return {**result, "result": "failed", "message": str(error)}
     return {**result, "result": "imported"}

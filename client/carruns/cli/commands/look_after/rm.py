@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from carruns.cli import exits
-from carruns.cli.confirm_removal import agreed, count_of, yes_option
-from carruns.cli.option_types import OUTCOME, AgentId, Instant, RunId
+from carruns.cli.confirm_removal import agreed, yes_option
+from carruns.cli.option_types import STANDINGS, AgentId, Instant, RunId, Word, stands
 from carruns.cli.screen import print_json, warn
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol import errors
 from carruns.protocol.records import Record
 from carruns.reading.daemon_source import DaemonSource
 from carruns.reading.find_run import find_run
-from carruns.render import harmless
+from carruns.reading.source import Source
+from carruns.render import harmless, units
 
 if TYPE_CHECKING:
     from carruns import Client
@@ -35,7 +36,9 @@ carruns trash restore 019a2f           takes it back
 )
 @click.argument("runs", nargs=-1, type=RunId(), metavar="[RUN]...")
 @click.option("--agent", "-a", type=AgentId(), metavar="AGENT", help="All ended runs of this agent.")
-@click.option("--outcome", "-o", type=OUTCOME, help="All runs that ended so.")
+@click.option(
+    "--outcome", "-o", type=Word(STANDINGS), help="All ended runs with this outcome, as `carruns list` shows it."
+)
 @click.option("--before", type=Instant(), metavar="TIME", help="All ended runs begun before then.")
 @click.option("--dry-run", is_flag=True, help="Only show what would go.")
 @yes_option
@@ -50,21 +53,31 @@ def rm(
     """
     if not runs and agent is None and outcome is None and before is None:
         raise click.UsageError("name a RUN, or say which with --agent, --outcome, --before")
+    which = (runs, agent, outcome, before)
+    if dry_run:  # which starts no daemon
+        source = settings.source()
+        agreed(settings, _chosen(source, *which), source.runs(), "", dry_run=True, yes=False)
+        return 0
     with settings.client() as client:
         source = DaemonSource(client)
-        if runs:
-            chosen = [find_run(source, run, agent) for run in runs]
-        else:
-            listed = source.runs(agent, until=before)
-            chosen = [run for run in listed if outcome in (None, run.get("outcome_status"))]
-            chosen = [run for run in chosen if run.status != "in_progress"]
-        still_open = [run for run in chosen if run.status == "in_progress"]
-        if still_open:
-            names = ", ".join(harmless.line(run.run_id) for run in still_open)
-            raise exits.Failure(f"in progress, and never removed: {names}; end it first (carruns end --abandon)")
-        if not agreed(settings, chosen, "move to the trash", dry_run=dry_run, yes=yes):
-            return 0 if dry_run or not chosen else exits.FAILURE
+        chosen = _chosen(source, *which)
+        if not agreed(settings, chosen, source.runs(), "move to the trash", dry_run=False, yes=yes):
+            return exits.FAILURE if chosen else 0
         return _remove(settings, client, chosen)
+
+
+def _chosen(
+    source: Source, runs: Sequence[str], agent: str | None, outcome: str | None, before: int | None
+) -> list[Record]:
+    if not runs:
+        listed = source.runs(agent, until=before)
+        return [run for run in listed if run.status != "in_progress" and stands(run, outcome)]
+    chosen = [find_run(source, run, agent) for run in runs]
+    still_open = [run for run in chosen if run.status == "in_progress"]
+    if still_open:
+        names = ", ".join(harmless.line(run.run_id) for run in still_open)
+        raise exits.Failure(f"in progress, and never removed: {names}; end it first (carruns end --abandon)")
+    return chosen
 
 
 def _remove(settings: Settings, client: Client, chosen: Sequence[Record]) -> int:
@@ -80,6 +93,6 @@ def _remove(settings: Settings, client: Client, chosen: Sequence[Record]) -> int
             print_json(result)
     if not settings.json:
         settings.screen.print(
-            f"{count_of(len(chosen) - failed)} in the trash; carruns trash restore RUN takes one back"
+            f"{units.counted(len(chosen) - failed, 'run')} in the trash; carruns trash restore RUN takes one back"
         )
     return exits.FAILURE if failed else 0

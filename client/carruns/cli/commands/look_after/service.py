@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from carruns.cli import daemon_process
 from carruns.cli import service_systemctl as systemctl
 from carruns.cli import service_units as units
 from carruns.cli.service_units import Origin
@@ -88,13 +89,11 @@ def _activate(places: units.Places, *, changed: bool, enable: bool, now: bool) -
 
 
 def _start(places: units.Places) -> None:
-    """Start socket and service, unless a daemon of another kind is there."""
-    owner = None if systemctl.active(units.SERVICE) else lock_holder(places.car_dir)
-    if owner is not None:
-        named, how = (f"process {owner}", f" with `kill {owner}`") if owner else ("which process is not known", "")
-        raise click.ClickException(
-            f"a carrunsd runs already without systemd ({named}): stop it{how}, then systemctl --user start carrunsd"
-        )
+    """Start socket and service, in place of a daemon that was started without them."""
+    if not systemctl.active(units.SERVICE) and lock_holder(places.car_dir) is not None:
+        # A client has started it, most likely: whoever tries the library first and then installs the units.
+        pid = daemon_process.stop(places.car_dir)
+        click.echo(f"stopped   the carrunsd that ran without systemd (process {pid})")
     systemctl.tell("start", units.SOCKET, units.SERVICE)
     click.echo(f"carrunsd runs and listens on {places.socket}")
 

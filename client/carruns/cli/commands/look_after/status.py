@@ -91,7 +91,9 @@ def _print(settings: Settings, report: dict[str, Any]) -> None:
         screen.print(f"{head}  {harmless.line(report['message'])}")
     rows = [("car dir", report["car_dir"]), ("socket", report["socket"]), *_counters(report)]
     if report["spool_files"]:
-        waiting = f"{report['spool_files']} files, {units.size(report['spool_bytes'])}, wait for "
+        waiting = (
+            f"{units.counted(report['spool_files'], 'file')}, {units.size(report['spool_bytes'])}, waiting for "
+        )
         rows.append(("spool", waiting + ("their clients" if report["up"] else "the next daemon")))
     for name, value in rows:
         screen.print(f"  {style.paint(f'{name:<12}', 'dim')}{harmless.line(value)}")
@@ -129,7 +131,7 @@ def _advice(report: dict[str, Any]) -> list[str]:
             f"{report['spool_refused']} spool files hold what the daemon refused: see its log, and carruns doctor"
         )
     if report["up"] and report.get("version") != VERSION:
-        out.append(f"the daemon is {report['version']}, this is {VERSION}: restart the daemon to have one version")
+        out.append(f"the daemon is {report['version']}, this is {VERSION}: carruns restart brings the new one")
     if report["up"] and report.get("sync_errors"):
         out.append(f"{report['sync_errors']} syncs failed: look at the disk and at the daemon's log")
     if (
@@ -137,5 +139,5 @@ def _advice(report: dict[str, Any]) -> list[str]:
         and report["state"] in (State.NO_SOCKET.value, State.STALE.value)
         and "lock_pid" not in report
     ):
-        out.append("the first client that records starts one; or: carrunsd, or: systemctl --user start carrunsd")
+        out.append("the first client that records starts one; or: carruns restart")
     return out

@@ -1,4 +1,4 @@
-"""``carruns trash``: what ``rm`` put there, taking it back, letting go of it for good."""
+"""``carruns trash``: what ``rm`` put there, taking it back, deleting it for good."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from carruns.render import harmless, units
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def trash() -> None:
-    """What `carruns rm` put aside: list it, take it back, or let it go for good."""
+    """What `carruns rm` removed: list it, take it back, or delete it for good."""
 
 
 @trash.command("list", cls=Command)
@@ -61,7 +61,7 @@ def restore(settings: Settings, run: str, agent: str | None) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @pass_settings
 def empty(settings: Settings, yes: bool) -> int:
-    """Let go for good of all that is in the trash."""
+    """Delete all that is in the trash, for good."""
     from carruns.reading.trash import in_trash
 
     found = in_trash(settings.car_dir)
@@ -69,7 +69,7 @@ def empty(settings: Settings, yes: bool) -> int:
     if found and not yes:
         if not sys.stdin.isatty():
             raise exits.Failure("nobody to ask here: --yes does it")
-        if not click.confirm(f"remove {len(found)} runs for good, {size}?", err=True):
+        if not click.confirm(f"delete {units.counted(len(found), 'run')} for good, {size}?", err=True):
             return exits.FAILURE
     for item in found:
         with contextlib.suppress(FileNotFoundError):  # the daemon's own retention was faster
@@ -77,5 +77,5 @@ def empty(settings: Settings, yes: bool) -> int:
     if settings.json:
         print_json({"removed": len(found)})
     else:
-        settings.screen.print(f"{len(found)} runs removed for good, {size}")
+        settings.screen.print(f"{units.counted(len(found), 'run')} deleted for good, {size}")
     return 0

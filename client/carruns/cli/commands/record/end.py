@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from carruns.cli.detached_runs import EXAMPLE, find, run_option
+from carruns.cli.option_types import Word
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol.records import OUTCOME_STATUSES
@@ -12,7 +13,9 @@ from carruns.protocol.records import OUTCOME_STATUSES
 
 @click.command(cls=Command, epilog=examples(EXAMPLE))
 @run_option
-@click.option("--status", "-s", type=click.Choice(OUTCOME_STATUSES), default="done", show_default=True)
+@click.option(
+    "--status", "-s", type=Word(OUTCOME_STATUSES), default="done", show_default=True, help="How it ended."
+)
 @click.option("--summary", default="", metavar="TEXT", help="What came of it.")
 @click.option("--evidence", multiple=True, metavar="TEXT", help="What shows it (repeatable).")
 @click.option("--abandon", is_flag=True, help="End it without an outcome, as incomplete; it can be resumed.")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 carruns exec --agent ci -- make test
 carruns exec --agent backup --intent 'nightly copy' -- rsync -a src/ dst/
 carruns exec --agent me --max-output 64K -- ./noisy.sh | tail -1
+carruns exec --agent me --pty -- python3
 """
     ),
 )
@@ -42,16 +43,22 @@ carruns exec --agent me --max-output 64K -- ./noisy.sh | tail -1
     metavar="SIZE",
     help="Record so much of the output, and its last 32K; all of it is passed on.",
 )
+@click.option(
+    "--pty",
+    is_flag=True,
+    help="Give the command a terminal: for programs that ask for one (editors, REPLs, colours).",
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD [ARG]...")
 @pass_settings
 def exec_command(
-    settings: Settings, agent: str, intent: str | None, max_output: int, command: tuple[str, ...]
+    settings: Settings, agent: str, intent: str | None, max_output: int, pty: bool, command: tuple[str, ...]
 ) -> int:  # fmt: skip
     """Run a command and record it as a run.
 
     Its output is passed on unchanged and recorded as it comes; exit code, signal and duration are recorded as
-    `cli_outcome`.  Returns the command's own exit code, 128+N if signal N ended it, 127 if it was not found,
-    126 if it could not be started.  Without a daemon the record goes to the spool; the command runs in any case.
+    `cli_outcome`.  Returns the command's own exit code and ends by the signal that ended it (a shell says 128+N);
+    127 if it was not found, 126 if it could not be started.  Without a daemon the record goes to the spool; the
+    command runs in any case.
 
     When its run is cancelled (`carruns cancel`) the command gets SIGTERM, and SIGKILL after 5 seconds.
     """
@@ -63,12 +70,12 @@ def exec_command(
     parameters = {"argv": [text_of_argument(word) for word in command]}
     run.turn(tool="exec", parameters=parameters)
     stopping = Stopping(lambda: run.cancel_requested)
-    child = Child(command, _environment(settings, run.id), run.turn, max_output, stopping)
+    child = Child(command, _environment(settings, run.id), run.turn, max_output, stopping, pty=pty)
     ending = child.run()
     _record_end(run, ending)
     _deliver(client, run)
     child.leave_rest()
-    return ending.code
+    return -ending.signal_number or ending.code
 
 
 def _begin(client: Client, agent: str, intent: str) -> Run:

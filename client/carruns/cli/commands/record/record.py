@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from carruns.cli import exits
-from carruns.cli.option_types import AgentId
+from carruns.cli.option_types import AgentId, Word
 from carruns.cli.screen import print_json, warn
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol.records import OUTCOME_STATUSES
@@ -36,7 +36,7 @@ carruns record -a mine -i 'plain text' --text < build.log
 @click.option("--tool", metavar="NAME", help="The tool of turns that name none.")
 @click.option(
     "--status",
-    type=click.Choice(OUTCOME_STATUSES),
+    type=Word(OUTCOME_STATUSES),
     default="done",
     show_default=True,
     help="How the run ends at the end of the input, if a line does not say it.",

@@ -42,7 +42,7 @@ def start(
         "detached": True, "metadata": decoded(metadata, "--metadata") if metadata else {"source": "carruns start"},
     }  # fmt: skip
     with settings.client() as client:
-        if probe(settings.socket).state is State.UP:
+        if probe(settings.socket).state in (State.UP, State.NOT_ANSWERING):
             client.call("server.ping", timeout=_GREETING)
         started = client.start(**{key: value for key, value in details.items() if value is not None})
     if settings.json:
