@@ -18,7 +18,7 @@ from carruns.cli.screen import print_json, warn
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol import errors
 from carruns.reading.import_files import Bundle, bundles_in, plain_bundle, run_paths
-from carruns.render import harmless
+from carruns.render import harmless, units
 
 if TYPE_CHECKING:
     from carruns import Client
@@ -78,7 +78,7 @@ def _sentence(path: Path, result: dict[str, Any]) -> str:
     said = (path, result.get("run_id") or "", result.get("message") or result["result"])
     parts = [harmless.line(text) for text in said]
     if result.get("left_out"):
-        parts.append(f"{result['left_out']} lines that cannot be read are left out")
+        parts.append(f"{units.counted(result['left_out'], 'line')} left out: not readable")
     return ": ".join(part for part in parts if part)
 
 

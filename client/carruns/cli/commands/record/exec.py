@@ -12,7 +12,7 @@ from carruns.cli import exits
 from carruns.cli.option_types import AgentId, Size
 from carruns.cli.screen import warn
 from carruns.cli.settings import RUN_VARIABLE, Command, Settings, examples, pass_settings
-from carruns.render import harmless
+from carruns.render import harmless, units
 
 if TYPE_CHECKING:
     from carruns import Client, Run
@@ -117,5 +117,5 @@ def _deliver(client: Client) -> None:
     for delivery in deliveries:
         lost = delivery.dropped + delivery.pending
         if lost or delivery.end not in ("", "stored", "spooled"):
-            what = f"{lost} turns" if lost else "the end"
+            what = units.counted(lost, "turn") if lost else "the end"
             warn(f"{what} of this run could not be recorded: {harmless.line(delivery.reason or 'no answer')}")

@@ -14,7 +14,7 @@ from carruns.cli.option_types import AgentId, Word
 from carruns.cli.screen import print_json, warn
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol.records import OUTCOME_STATUSES
-from carruns.render import harmless
+from carruns.render import harmless, units
 from carruns.results import Delivery
 
 _OWN = ("record", "index", "recorded_at", "writer", "seq")  # the daemon's
@@ -88,7 +88,7 @@ def _said(delivery: Delivery, bad: int) -> int:
     lost = delivery.dropped + delivery.pending
     unsafe = bool(lost) or delivery.end not in ("stored", "spooled")
     if unsafe:
-        what = f"{lost} turns" if lost else "the end of the run"
+        what = units.counted(lost, "turn") if lost else "the end of the run"
         warn(f"{what} could not be recorded: {harmless.line(delivery.reason or 'no answer')}")
     elif not delivery.ok:
         warn("no daemon took the run: it is in the spool, and the next one records it")
