@@ -239,7 +239,7 @@ def test_import_of_plain_lines(live: Place) -> None:
     path.write_text('{"tool": "x", "record": "turn?"}\n"text"\n{bad\n')
     assert "--agent" in live.run("import", str(path), code=1).stderr
     done = live.run("import", str(path), "--agent", "old", "--intent", "notes")
-    assert "1 line could not be read and left out" in done.stderr
+    assert "1 line left out: not readable" in done.stderr
     first, second = live.turns()
     assert (first.tool, second.output) == ("x", "text")
     assert live.json("list")[0].outcome_status == "done"

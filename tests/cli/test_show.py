@@ -66,9 +66,9 @@ def test_show_says_what_is_missing(live: Place) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], lines[1], b"garbage\n", lines[4], lines[5], lines[6], lines[7]]))
     text = live.run("show", run_id).stdout
-    assert "1 lines of the file cannot be read" in text
+    assert "1 line of the file left out: not readable" in text
     assert "turns are missing: 1-2" in text
-    assert "1 turns were too large and are truncated" in text
+    assert "1 turn truncated: too large" in text
 
 
 def test_show_counts_what_the_library_cut_in_either_form(live: Place) -> None:
@@ -79,7 +79,7 @@ def test_show_counts_what_the_library_cut_in_either_form(live: Place) -> None:
     for at, text in ((1, "[carruns: 9 bytes missing]"), (3, "[truncated: 9 bytes missing]")):
         lines[at] = json.dumps(json.loads(lines[at]) | {"output": f"start{text}"})
     path.write_text("\n".join(lines) + "\n")
-    assert "2 turns were too large and are truncated" in live.run("show", run_id).stdout
+    assert "2 turns truncated: too large" in live.run("show", run_id).stdout
 
 
 @pytest.mark.parametrize("daemon", [True, False])

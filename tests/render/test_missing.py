@@ -31,7 +31,7 @@ def sentences(*turns: Record, skipped: int = 0) -> list[str]:
 def test_a_turn_that_was_cut_is_counted_whoever_cut_it(output: Any) -> None:
     turns = [turn(0, output="whole"), turn(1, output=output), turn(2, prompt=output)]
     assert sum(map(is_cut, turns)) == 2
-    assert sentences(*turns) == ["2 turns were too large and are truncated"]
+    assert sentences(*turns) == ["2 turns truncated: too large"]
 
 
 @pytest.mark.parametrize("output", ["[truncated: many bytes missing]", "[other: 3 bytes missing]", None])
@@ -49,6 +49,6 @@ def test_gaps_in_the_numbers() -> None:
 def test_what_the_agent_lost_and_what_cannot_be_read() -> None:
     gap = turn(0, error={"kind": "gap", "lost": 3, "reason": "spool \x1bfull"})
     assert sentences(gap, skipped=2) == [
-        "2 lines of the file cannot be read and are left out",
+        "2 lines of the file left out: not readable",
         "3 turns before #0 were lost with the agent: spool \\efull",
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from carruns.protocol.cut import MARKER
 from carruns.protocol.records import Record
-from carruns.render import harmless
+from carruns.render import harmless, units
 
 _MANY_TURNS = 5000  # so many are not gone through for what was cut
 _NAMED = 6  # gaps that are named; of those that the agent told of, this many times as many
@@ -53,7 +53,7 @@ class Missing:
     def sentences(self, skipped: int) -> Iterator[str]:
         """Yield a harmless sentence for each kind of loss; ``skipped`` counts lines that could not be read."""
         if skipped:
-            yield f"{skipped} lines of the file cannot be read and are left out"
+            yield f"{units.counted(skipped, 'line')} of the file left out: not readable"
         if self._gaps:
             more = " ..." if len(self._gaps) > _NAMED else ""
             yield f"turns are missing: {', '.join(self._gaps[:_NAMED])}{more}"
@@ -61,7 +61,7 @@ class Missing:
         if self._told > _NAMED_BY_AGENT:
             yield f"and {self._told - _NAMED_BY_AGENT} more such gaps"
         if self._cut and self._turns < _MANY_TURNS:
-            yield f"{self._cut} turns were too large and are truncated"
+            yield f"{units.counted(self._cut, 'turn')} truncated: too large"
 
 
 def is_cut(value: Any) -> bool:

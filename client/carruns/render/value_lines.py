@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from carruns.render import cells, harmless
+from carruns.render import cells, harmless, units
 
 _INDENT = "  "
 
@@ -52,7 +52,11 @@ def value_lines(value: Any, width: int, most: int | None, *, broken: bool = True
     size = len(value) if isinstance(value, str) else len(msgspec.json.encode(value))
     shown = sum(map(len, found[:most]))
     missing = value.count("\n") + 1 - most if isinstance(value, str) and size < 1 << 20 else 0
-    return found[:most], f"{missing} more lines" if missing > 0 else f"{max(1, size - shown):,} more characters"
+    return found[:most], _more(missing, max(1, size - shown))
+
+
+def _more(lines: int, characters: int) -> str:
+    return units.counted(lines, "more line") if lines > 0 else units.counted(characters, "more character")
 
 
 def _value(value: Any, how: _How) -> Iterator[str]:

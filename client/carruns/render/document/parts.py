@@ -73,7 +73,7 @@ def facts(run: WholeRun) -> Iterator[tuple[str, str]]:
     if started.get("metadata") is not None:
         yield "metadata", harmless.line(msgspec.json.encode(started["metadata"]).decode())
     if run.skipped:
-        yield "left out", f"{run.skipped} lines of the file that cannot be read"
+        yield "left out", f"{units.counted(run.skipped, 'line')} of the file: not readable"
 
 
 def turns(run: WholeRun) -> Iterator[Turn]:

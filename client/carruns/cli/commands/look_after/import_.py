@@ -18,7 +18,7 @@ from carruns.cli.screen import print_json, warn
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol import errors
 from carruns.reading.import_files import Bundle, bundles_in, plain_bundle, run_paths
-from carruns.render import harmless
+from carruns.render import harmless, units
 
 if TYPE_CHECKING:
     from carruns import Client
@@ -78,14 +78,10 @@ def _sentence(path: Path, result: dict[str, Any]) -> str:
     said = (path, result.get("run_id") or "", result.get("message") or result["result"])
     parts = [harmless.line(text) for text in said]
     if result.get("mended"):
-        parts.append(f"{_lines(result['mended'])} had fields of the wrong type and were put right")
+        parts.append(f"{units.counted(result['mended'], 'line')} had fields of the wrong type and were put right")
     if result.get("left_out"):
-        parts.append(f"{_lines(result['left_out'])} could not be read and left out")
+        parts.append(f"{units.counted(result['left_out'], 'line')} left out: not readable")
     return ": ".join(part for part in parts if part)
-
-
-def _lines(count: int) -> str:
-    return "1 line" if count == 1 else f"{count} lines"
 
 
 class _Store(NamedTuple):

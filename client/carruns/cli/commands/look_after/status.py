@@ -127,13 +127,14 @@ class _Counters(dict[str, str]):
 def _advice(report: dict[str, Any]) -> list[str]:
     out = []
     if report["spool_refused"]:
-        out.append(
-            f"{report['spool_refused']} spool files hold what the daemon refused: see its log, and carruns doctor"
-        )
+        files = units.counted(report["spool_refused"], "spool file")
+        out.append(f"{files} with lines that the daemon refused: see its log, and carruns doctor")
     if report["up"] and report.get("version") != VERSION:
         out.append(f"the daemon is {report['version']}, this is {VERSION}: carruns restart brings the new one")
     if report["up"] and report.get("sync_errors"):
-        out.append(f"{report['sync_errors']} syncs failed: look at the disk and at the daemon's log")
+        out.append(
+            f"{units.counted(report['sync_errors'], 'sync')} failed: look at the disk and at the daemon's log"
+        )
     if (
         not report["up"]
         and report["state"] in (State.NO_SOCKET.value, State.STALE.value)
