@@ -12,7 +12,7 @@ import anyio
 import anyio.abc
 
 from carrunsd import config
-from carrunsd.connections import drain, listener, places
+from carrunsd.connections import listener, places, spool_drain
 from carrunsd.core import Core
 from carrunsd.host import systemd
 from carrunsd.upkeep import orphans, retention, sync_recent
@@ -46,7 +46,7 @@ class Life:
     def __init__(self, core: Core, load: Callable[[], config.Config]) -> None:
         self._core = core
         self._load = load
-        self._drainer = drain.Drainer(core)
+        self._drainer = spool_drain.Drainer(core)
         self._ended = anyio.Event()
         self._spooled = anyio.Event()
         core.endings.on_end = self._on_end
@@ -142,7 +142,7 @@ class Life:
             except Exception:
                 log.exception("draining the spool failed")
             if self._drainer.waiting:
-                await anyio.sleep(drain.RETRY_SECS)
+                await anyio.sleep(spool_drain.RETRY_SECS)
             else:
                 await self._spooled.wait()
 

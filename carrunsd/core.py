@@ -12,6 +12,7 @@ from carrunsd.config import Config
 from carrunsd.feed import Feed
 from carrunsd.host import descriptors
 from carrunsd.host.memory import Tidier
+from carrunsd.long_questions import OneAtATime
 from carrunsd.run import Run
 from carrunsd.runs.cancellations import Cancellations
 from carrunsd.runs.catalog import Catalog
@@ -24,7 +25,6 @@ from carrunsd.stats import Stats
 from carrunsd.store.age_clock import AgeClock
 from carrunsd.store.trash import Removals, Trash
 from carrunsd.store.tree import Tree
-from carrunsd.turnstile import Turnstile
 from carrunsd.writing.appender import Appender
 from carrunsd.writing.journal import Journal
 from carrunsd.writing.syncer import Syncer
@@ -39,7 +39,7 @@ class Core:
         self.retention = config.retention
         self.loop = loop
         self.stats = Stats()
-        self.turnstile = Turnstile()
+        self.long_questions = OneAtATime()
         self.age_clock = AgeClock(0, 0, 0.0)  # until the files have been looked at
         self.age_doubted = False
         self.feed = Feed(self.stats, loop.call_later)

@@ -23,7 +23,7 @@ DAEMON_FLOORS = (
     {"core"},
     {"runs"},
     {"writing"},
-    {"feed", "turnstile"},
+    {"feed", "long_questions"},
     {"wire"},
     {"run"},
     {"config"},

@@ -85,7 +85,7 @@ def one_at_a_time(method: _Method) -> _Method:
 
     @functools.wraps(method)
     async def queued(core: Core, peer: Client, *given: Any) -> None:
-        async with core.turnstile:
+        async with core.long_questions:
             if not peer.vanished:
                 await method(core, peer, *given)
             elif (ticket := given[-1]) is not None:

@@ -1,7 +1,7 @@
 """The requests of the wire (docs/wire.md) as types: one struct a method, told apart by ``method``.
 
 ``decoder`` reads a block of lines in one call.  Its types say of a turn that it nests a few levels at most and
-holds ordinary numbers, so what it takes needs no other check; what it will not take goes to ``triage``, and there
+holds ordinary numbers, so what it takes needs no other check; what it will not take goes to ``decode``, and there
 to ``whole_decoder``, which takes all that is JSON.
 """
 

@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 
 from carruns.protocol.framing import LineFramer
-from carrunsd.store import doctor, pages, reader, repair, scan, typed
+from carrunsd.store import pages, reader, scan, typed
+from carrunsd.store.doctor import examine, repair
 from carrunsd.store.runfile import RunFile
 from carrunsd.wire import decode
 from carrunsd.wire.errors import RequestError
@@ -255,14 +256,14 @@ def _healed(path: Path, good: list[bytes]) -> None:
 
 
 def _mended(car_dir: Path, path: Path, good: list[bytes]) -> None:
-    examined = doctor.Examined()
-    found = list(doctor.examine(str(car_dir / "runs"), examined))
+    examined = examine.Examined()
+    found = list(examine.examine(str(car_dir / "runs"), examined))
     list(repair.repair(str(car_dir), found))
     data = path.read_bytes() if path.exists() else b""
     for text in good:
         if b'"incomplete"' not in text:  # behind a final end it goes: it hides the end from others
             assert text in data.split(b"\n"), f"lost: {text!r}"
-    again = list(doctor.examine(str(car_dir / "runs"), doctor.Examined()))
+    again = list(examine.examine(str(car_dir / "runs"), examine.Examined()))
     assert not [finding for finding in again if finding.mendable], again
     for kept in path.parent.iterdir():
         kept.unlink()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from carrunsd.store import RetentionConfig, RunStatus, RunStore, layout, pages, scan
-from carrunsd.store.doctor import Examined, examine
+from carrunsd.store.doctor.examine import Examined, examine
 from tests.store.making import DAY, ago
 
 USAGE = {

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from carrunsd.store import RunStatus, RunStore, mend, reader
-from carrunsd.store.doctor import Examined, Finding, examine
-from carrunsd.store.repair import repair
+from carrunsd.store import RunStatus, RunStore, reader
+from carrunsd.store.doctor import mend
+from carrunsd.store.doctor.examine import Examined, Finding, examine
+from carrunsd.store.doctor.repair import repair
 from tests.store.test_checking import END, IDS, OUTCOME, START, TURN, ended
 
 FLOAT_END = ended(metrics={"duration_ms": 12.7, "turns": -3, "retries": "2", "cost": 0.5})

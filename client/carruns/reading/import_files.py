@@ -15,7 +15,8 @@ from carruns.protocol import times
 from carruns.protocol.ids import uuid7
 from carruns.protocol.paths import RUNS_NAME
 from carruns.reading import run_files
-from carrunsd.store import layout, mend, reader
+from carrunsd.store import layout, reader
+from carrunsd.store.doctor import mend
 
 
 @dataclass

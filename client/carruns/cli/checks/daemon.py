@@ -12,7 +12,7 @@ from carruns.protocol import errors, paths
 from carruns.protocol.messages import PROTOCOL_VERSION
 from carruns.protocol.version import VERSION
 from carruns.reading.probe import LOOK_SECS, State, lock_holder, probe
-from carrunsd.store.doctor import Finding
+from carrunsd.store.doctor.examine import Finding
 
 _NO_DAEMON = (State.NO_SOCKET, State.STALE)
 

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from carruns.protocol import times
-from carrunsd.store import history, layout, mend, reader, typed
+from carrunsd.store import history, layout, reader, typed
+from carrunsd.store.doctor import mend
 
 Level = Literal["error", "warning", "info"]
 

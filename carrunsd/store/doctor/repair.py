@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from carruns.protocol import times
-from carrunsd.store import chrono, history, layout, mend, reader
-from carrunsd.store.doctor import Finding, known_of
+from carrunsd.store import chrono, history, layout, reader
+from carrunsd.store.doctor import mend
+from carrunsd.store.doctor.examine import Finding, known_of
 
 _LINES = ("torn_tail", "no_newline", "padding", "bad_line", "bad_record", "adopted", "no_started")
 _BOM = b"\xef\xbb\xbf"
