@@ -164,6 +164,16 @@ def test_what_the_pages_name_is_there() -> None:
         )
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_every_source_file_that_a_page_names_is_there(page: Path) -> None:
+    places = [
+        path.relative_to(ROOT).as_posix()
+        for path in sources(ROOT / "carrunsd", CLIENT, ROOT / "tests", ROOT / "benchmarks")
+    ]
+    named = set(re.findall(r"`([\w./]+\.py)`", page.read_text()))
+    assert not [name for name in named if not any(f"/{place}".endswith(f"/{name}") for place in places)]
+
+
 def test_no_page_or_comment_points_outside_the_repository() -> None:
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *sources(DAEMON, CLIENT, ROOT / "tests")]
     wrong = [str(path) for path in pages if re.search(r"\bSPEC\b", path.read_text()) and path != Path(__file__)]
