@@ -62,7 +62,7 @@ class Core:
         )
         self.catalog = Catalog(self.tree)
         self.offsets = Offsets()
-        self.table = Table(self.tree, self.catalog, self.appender, self.offsets, self.feed)
+        self.table = Table(self.tree, self.catalog, self.appender, self.offsets, self.feed, loop.call_later)
         self.summaries = Summaries(self.catalog, self.table)
         self.endings = Endings(self.appender, self.table, lambda: self.settings)
         self.cancellations = Cancellations(loop, self.appender, self.endings, lambda: self.settings)

@@ -16,6 +16,10 @@ from carrunsd.store.tree import Tree
 
 log = logging.getLogger("carrunsd.runs")
 
+_SPACING = (
+    200e-6  # seconds between the ends of runs that one connection leaves: others have their turn between them
+)
+
 
 class Loop(Protocol):
     """What is needed of the event loop."""
@@ -44,24 +48,25 @@ class Owners:
 
     def detach_all(self, owner: Owner) -> None:
         """A connection is gone: runs that were its alone get their grace."""
-        for run in owner.runs:
+        runs, owner.runs = owner.runs, set()
+        for place, run in enumerate(runs):
             run.owners.discard(owner)
             if not run.owners and run.status is OPEN:
-                self._leave_alone(run)
-        owner.runs = set()
+                self._leave_alone(run, later=_SPACING * place)
 
     def undone(self, run: Run) -> None:
         """An end that was not stored has not happened, and is tried again later."""
         if run.status is OPEN and not run.owners and run.timer is None:
             self.give_up_after(run, max(1, self._settings().disconnect_grace_secs), "disconnected")
 
-    def _leave_alone(self, run: Run) -> None:
+    def _leave_alone(self, run: Run, *, later: float) -> None:
+        settings = self._settings()
         if run.cancelling:
             self._endings.cancel(run)
         elif run.detached:
-            self.give_up_after(run, self._settings().detached_idle_secs, "abandoned")
+            self.give_up_after(run, settings.detached_idle_secs + later, "abandoned")
         else:
-            self.give_up_after(run, self._settings().disconnect_grace_secs, "disconnected")
+            self.give_up_after(run, settings.disconnect_grace_secs + later, "disconnected")
 
     def give_up_after(self, run: Run, seconds: float, reason: str) -> None:
         """Give the run up after ``seconds``, unless somebody comes for it."""

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import anyio.to_thread
 
@@ -30,6 +30,8 @@ log = logging.getLogger("carrunsd.runs")
 
 SMALL_FILE_BYTES = 4 << 20  # a run file up to here is read on the loop, a larger one in a thread
 MAX_RETIRED = 512  # ended runs kept in memory for late answers
+_LET_GO_SECS = 0.05
+_LET_GO_AT_ONCE = 200
 _REFRESH_SECS = 0.1  # how often an unknown id may make the daemon list directories again
 _REFRESH_REST = 50  # times as long as listing took, it rests: 20,000 agents' directories take a while
 
@@ -37,7 +39,15 @@ _REFRESH_REST = 50  # times as long as listing took, it rests: 20,000 agents' di
 class Table:
     """The runs in memory.  ``by_id`` and ``by_path`` are for reading; only methods here change them."""
 
-    def __init__(self, tree: Tree, catalog: Catalog, appender: Appender, offsets: Offsets, feed: Feed) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        catalog: Catalog,
+        appender: Appender,
+        offsets: Offsets,
+        feed: Feed,
+        later: Callable[[float, Callable[[], None]], object],
+    ) -> None:
         self.by_id: dict[str, Run] = {}
         self.by_path: dict[tuple[str, str], Run] = {}
         self._tree = tree
@@ -45,7 +55,9 @@ class Table:
         self._appender = appender
         self._offsets = offsets
         self._feed = feed
+        self._later = later
         self._retired: OrderedDict[Run, None] = OrderedDict()
+        self._letting_go = False
         self._next_refresh = 0.0
 
     # -- finding -------------------------------------------------------------------------------------------
@@ -187,20 +199,29 @@ class Table:
         """An ended run stays for late answers, until enough others have ended."""
         self._retired[run] = None
         self._retired.move_to_end(run)
-        if len(self._retired) > MAX_RETIRED:
-            self.let_retired_go(run)
+        self.let_retired_go()
 
-    def let_retired_go(self, keep: Run | None = None) -> None:
-        """Drop the longest ended runs that are too many, but none that is written to, or watched, or ``keep``.
+    def let_retired_go(self) -> None:
+        """Drop the longest ended runs that are too many, in a moment.
 
-        ``keep`` was asked for just now: whoever asked goes on with it.
+        Not now: whoever asked for one goes on with it.  Not for each: thousands may end at once, and none of them
+        can go before it is stored.
         """
+        if len(self._retired) > MAX_RETIRED and not self._letting_go:
+            self._letting_go = True
+            self._later(_LET_GO_SECS, self._let_go)
+
+    def _let_go(self) -> None:
+        """Drop what is too many, but no run that is written to or watched."""
+        self._letting_go = False
         surplus = len(self._retired) - MAX_RETIRED
         if surplus > 0:
-            may_go = (old for old in self._retired if old is not keep and not self._feed.is_watched(old.path))
-            idle = filter(self._appender.is_idle, may_go)
-            for old in list(itertools.islice(idle, surplus)):
+            unwatched = (old for old in self._retired if not self._feed.is_watched(old.path))
+            idle = filter(self._appender.is_idle, unwatched)
+            for old in list(itertools.islice(idle, min(surplus, _LET_GO_AT_ONCE))):
                 self.forget(old)
+            if surplus > _LET_GO_AT_ONCE:
+                self.let_retired_go()
 
     def reopened(self, run: Run) -> None:
         """An ended run goes on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import anyio
 import anyio.to_thread
 
 from carrunsd.core import Core
@@ -11,6 +12,8 @@ from carrunsd.runs.catalog import Entry
 from carrunsd.store.history import OPEN
 
 log = logging.getLogger("carrunsd.orphans")
+
+_AT_ONCE, _PAUSE = 50, 0.01  # so many ends, so many seconds: others have their turn between them
 
 
 async def adopt(core: Core, entries: list[Entry], *, found_at_start: bool) -> int:
@@ -38,6 +41,8 @@ async def adopt(core: Core, entries: list[Entry], *, found_at_start: bool) -> in
         else:
             core.endings.stop(run, "daemon_restart")
         adopted += 1
+        if adopted % _AT_ONCE == 0:
+            await anyio.sleep(_PAUSE)
     if adopted:
         when = "found at start-up" if found_at_start else "asked to"
         log.info("%d runs in progress that nobody came back for are incomplete (%s)", adopted, when)

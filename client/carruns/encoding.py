@@ -189,9 +189,9 @@ def _key(key: Any) -> str:
 def _clean(text: str) -> str:
     """Return the text with each lone surrogate as U+FFFD."""
     try:
-        text.encode()
+        str.encode(text)  # a subclass may have an encode of its own
     except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return str.encode(text, "utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return str.__str__(text)
 
 

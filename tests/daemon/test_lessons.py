@@ -308,6 +308,22 @@ def test_lines_of_junk_leave_others_their_turn(daemon: Daemon, wire: Wire) -> No
     assert peak < 400 << 10  # KiB
 
 
+def test_a_client_that_leaves_thousands_of_open_runs_leaves_others_their_turn(make_daemon: Make) -> None:
+    daemon = make_daemon(config="[runs]\nmax_per_agent = 0\n" + config(disconnect_grace_secs=0)).start()
+    owner, other = daemon.wire(), daemon.wire()
+    for number in range(3000):
+        owner.notify("runs.start", agent_id=f"a{number % 50}", intent="i")
+    assert owner.call("server.ping") == {}
+    owner.close()
+    slowest = 0.0
+    while other.call("server.stats")["open_runs"]:
+        began = time.monotonic()
+        assert other.call("server.ping") == {}
+        slowest = max(slowest, time.monotonic() - began)
+    assert slowest < 1.5, "a bound for a loaded machine: it was seconds, and grew with the square"
+    wait_until(lambda: other.call("server.stats")["runs_in_memory"] <= 520)
+
+
 @pytest.mark.parametrize("count", [1001, 450_000])
 def test_an_array_of_many_is_refused_at_once(wire: Wire, count: int) -> None:
     wire.send(b"[" + b",".join([b"1"] * count) + b"]\n")
