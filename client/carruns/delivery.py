@@ -162,6 +162,8 @@ class Deliverer:
         if not session.unacked and (session.started or session.spool is not None) and not session.end_line:
             return
         try:
+            if session.spool is not None:  # looked at first: a spool that is full is met at every turn
+                session.spool.check_room(sum(map(len, session.unacked)))
             moment = self._stamp()
             lines = [session.dated(line, moment) for line in session.unacked]
             if session.spool is None:

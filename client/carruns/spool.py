@@ -55,10 +55,14 @@ class SpoolFile:
                     return
         raise BlockingIOError("a daemon drains every spool file as soon as it is made")
 
+    def check_room(self, size: int) -> None:
+        """Raise ``SpoolFullError`` if ``size`` bytes more are beyond the bound."""
+        if self._room.used + size > self._room.limit:
+            raise SpoolFullError(f"the spool holds {self._room.used} bytes; its bound is {self._room.limit}")
+
     def append(self, data: bytes) -> None:
         """Add whole lines; raises ``SpoolFullError`` at the bound, and what the disk says."""
-        if self._room.used + len(data) > self._room.limit:
-            raise SpoolFullError(f"the spool holds {self._room.used} bytes; its bound is {self._room.limit}")
+        self.check_room(len(data))
         status = os.fstat(self._fd)
         if status.st_nlink == 0:
             raise FileNotFoundError("the spool file was removed")
