@@ -26,6 +26,7 @@ PURE = (
     "calls",
     "results",
     "fields",
+    "failures",
     "engine",
     "subscriber",
     "protocol/cut",
