@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint setup sync faults bench clean
+.PHONY: demo test short lint setup sync faults bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/carruns demo
@@ -22,6 +22,10 @@ sync: $(VENV)/.installed-dev
 	$(BIN)/python client/make_sync.py
 
 setup: $(VENV)/.installed-dev
+
+# A short round, for another Python: make short PYTHON=python3.13 VENV=.venv-3.13
+short: $(VENV)/.installed-dev
+	$(BIN)/pytest -n 3 -q tests/wire tests/protocol tests/store tests/daemon/input tests/daemon/methods tests/client/test_session.py
 
 # The long versions of tests/faults: kills, failing disks, power cuts, bad neighbours, fuzzing. Needs root.
 faults: $(VENV)/.installed-dev

@@ -82,9 +82,16 @@ def main() -> None:
             assert run.flush().ok
             rate = CALLS * 3 / (time.perf_counter() - began)
             turn = timed(lambda: run.turn(**TURN))  # type: ignore[arg-type]
+            looked = timed(lambda: run.cancel_requested)
+            listening = client.run("bench", intent="hear of a cancellation", on_cancel=print)
+            heard = timed(lambda: listening.turn(**TURN))  # type: ignore[arg-type]
             floor = timed(lambda: append(base / "file"))
         reader.wait(10)
-    for label, calls in (("run.turn()", turn), ("open+flock+append", floor)):
+    rows = (
+        ("run.turn()", turn), ("with on_cancel", heard), ("run.cancel_requested", looked),
+        ("open+flock+append", floor),
+    )  # fmt: skip
+    for label, calls in rows:
         print(f"{label:20} p50 {calls[CALLS // 2] / 1000:5.2f} us   p99 {calls[CALLS * 99 // 100] / 1000:6.2f} us")
     print(f"{'run.turn() + flush':20} {rate:,.0f} turns/s")
 

@@ -24,11 +24,16 @@ EXIT_CANTCREAT = 73  # sysexits.h: directory, lock or socket cannot be had
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    car_dir = str(paths.car_dir(arguments.car_dir))
+    try:
+        car_dir = str(paths.car_dir(arguments.car_dir))
+        socket_path = str(paths.socket_path(paths.car_dir(arguments.car_dir), arguments.socket))
+    except paths.NoHomeError as error:
+        print(f"carrunsd: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_CANTCREAT
     if arguments.check_config:
         return _check_config(os.path.join(car_dir, paths.CONFIG_NAME))
     logs.set_up(arguments.log_level)
-    return _serve(car_dir, str(paths.socket_path(paths.car_dir(arguments.car_dir), arguments.socket)))
+    return _serve(car_dir, socket_path)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,8 +67,10 @@ def _check_config(path: str) -> int:
 def _serve(car_dir: str, socket_path: str) -> int:
     import anyio
 
+    from carrunsd.host import inherited
     from carrunsd.store import lock
 
+    inherited.shed()
     options = daemon.Options(car_dir, socket_path)
 
     def load() -> config.Config:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from typing import Any
 
 import tomli
 
-from carrunsd.store.retention import RetentionConfig, whole_number
+from carrunsd.store.retention import MAX_COUNT, MAX_DAYS, RetentionConfig, whole_number
 
 FSYNC_POLICIES = ("always", "everysec", "no")
 
@@ -63,35 +65,79 @@ class Config:
 
 
 def load(path: str | os.PathLike[str]) -> Config:
-    """Read a configuration file.  A missing one gives the defaults; ``problems`` says what is wrong."""
+    """Read a configuration file.  A missing one gives the defaults; ``problems`` says what is wrong.
+
+    Never raises, whatever the file holds, and waits for nothing: a pipe is no file.
+    """
     try:
-        with open(path, "rb") as file:
-            text = file.read().decode()
+        text = _read(path)
     except FileNotFoundError:
         return Config()
     except (OSError, UnicodeDecodeError) as error:
         return Config(retention=None, problems=(f"{path}: cannot be read: {error}; {_KEPT}",))
     try:
         document = tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 400 levels: no TOMLDecodeError
         return Config(retention=None, problems=(f"{path}: not TOML: {error}; {_KEPT}",))
     return _from_document(str(path), text, document)
 
 
 _KEPT = "the defaults hold, and retention removes nothing until the file is mended"
+MAX_BYTES = 1 << 20  # of a configuration
+
+
+def _read(path: str | os.PathLike[str]) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "no regular file; move it away")
+        return file.read(MAX_BYTES).decode()
 
 
 def _from_document(path: str, text: str, document: dict[str, Any]) -> Config:
     problems: list[str] = []
     retention: RetentionConfig | None
     try:
-        retention = RetentionConfig.from_table(document.get("runs", {}))
+        retention = _without_zeros(RetentionConfig.from_table(document.get("runs", {})))
     except ValueError as error:
         where = _line_of(text, "runs", str(error).split(" ", 1)[0])
         problems.append(f"{path}:{where}: [runs] {error}; {_KEPT}")
         retention = None
+    if _unknown(path, text, document, problems):
+        retention = None
     settings = _settings(path, text, document.get("carrunsd", {}), problems)
     return Config(settings, retention, tuple(problems))
+
+
+def _without_zeros(retention: RetentionConfig) -> RetentionConfig:
+    """0 is no limit for the daemon (for the seed, and so for ``RunStore``, it is "keep none")."""
+    return RetentionConfig(retention.max_per_agent or MAX_COUNT, retention.max_age_days or MAX_DAYS)
+
+
+def _unknown(path: str, text: str, document: dict[str, Any], problems: list[str]) -> bool:
+    """Name the sections and the keys of ``[runs]`` that nobody knows; tell whether retention may have been meant.
+
+    What is written nearly like a limit may be one that was to keep more: then nothing is removed.
+    """
+    runs = document.get("runs")
+    places = [("", name, _SECTIONS) for name in document]
+    places += [("runs", name, _RUNS_KEYS) for name in (runs if isinstance(runs, dict) else ())]
+    meant = False
+    for section, name, known in places:
+        if name in known or (not section and not isinstance(document[name], dict)):
+            continue
+        near = difflib.get_close_matches(name, known, 1)
+        about_runs = bool(near) and (section == "runs" or near == ["runs"])
+        hint = f"; did you mean {near[0]}?" if near else ""
+        what = f"[{section}] {name} is not a key of {section}" if section else f"[{name[:60]}] is no section"
+        end = f"; {_KEPT}" if about_runs else "; ignored"
+        problems.append(f"{path}:{_line_of(text, section, name)}: {what[:160]}{hint}{end}")
+        meant = meant or about_runs
+    return meant
+
+
+_SECTIONS = ("runs", "carrunsd")
+_RUNS_KEYS = ("max_per_agent", "max_age_days")
 
 
 def _settings(path: str, text: str, table: Any, problems: list[str]) -> Settings:

@@ -12,6 +12,7 @@ from carrunsd.config import Config
 from carrunsd.feed import Feed
 from carrunsd.host import descriptors
 from carrunsd.host.memory import Tidier
+from carrunsd.long_questions import OneAtATime
 from carrunsd.run import Run
 from carrunsd.runs.cancellations import Cancellations
 from carrunsd.runs.catalog import Catalog
@@ -21,9 +22,9 @@ from carrunsd.runs.owners import Owners
 from carrunsd.runs.summaries import Summaries
 from carrunsd.runs.table import Table
 from carrunsd.stats import Stats
+from carrunsd.store.age_clock import AgeClock
 from carrunsd.store.trash import Removals, Trash
 from carrunsd.store.tree import Tree
-from carrunsd.turnstile import Turnstile
 from carrunsd.writing.appender import Appender
 from carrunsd.writing.journal import Journal
 from carrunsd.writing.syncer import Syncer
@@ -38,7 +39,9 @@ class Core:
         self.retention = config.retention
         self.loop = loop
         self.stats = Stats()
-        self.turnstile = Turnstile()
+        self.long_questions = OneAtATime()
+        self.age_clock = AgeClock(0, 0, 0.0)  # until the files have been looked at
+        self.age_doubted = False
         self.feed = Feed(self.stats, loop.call_later)
         self.tree = Tree(os.path.join(car_dir, "runs"))
         self.trash = Trash(car_dir)
@@ -59,7 +62,7 @@ class Core:
         )
         self.catalog = Catalog(self.tree)
         self.offsets = Offsets()
-        self.table = Table(self.tree, self.catalog, self.appender, self.offsets)
+        self.table = Table(self.tree, self.catalog, self.appender, self.offsets, self.feed)
         self.summaries = Summaries(self.catalog, self.table)
         self.endings = Endings(self.appender, self.table, lambda: self.settings)
         self.cancellations = Cancellations(loop, self.appender, self.endings, lambda: self.settings)
@@ -81,3 +84,4 @@ class Core:
     def _journal_idle(self, journal: Journal) -> None:
         self.tidier.later()
         self.appender.idle(journal)
+        self.table.let_retired_go()

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import logging
 import os
 import signal
-import socket
-import stat
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +20,13 @@ import anyio.abc
 
 from carruns.protocol import paths
 from carrunsd import __version__, config
-from carrunsd.background import Life
+from carrunsd.background import Life, Possession
 from carrunsd.connections import listener
+from carrunsd.connections.places import Places
 from carrunsd.core import Core
 from carrunsd.host import systemd
-from carrunsd.store import layout, lock
-from carrunsd.upkeep import orphans
+from carrunsd.store.age_clock import AgeClock
+from carrunsd.upkeep import orphans, retention
 
 log = logging.getLogger("carrunsd")
 _STOP_PATIENCE = 20.0  # seconds that commands under way and syncs get at the end
@@ -46,81 +45,47 @@ class Options:
         return os.path.join(self.car_dir, paths.CONFIG_NAME)
 
 
-def prepare_car_dir(path: str) -> None:
-    """Make the car directory if it is missing, and see that nobody else can write to it.
-
-    Raises ``OSError``, with a message that says what to do.
-    """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    try:
-        os.mkdir(path, 0o700)
-        _sync_dir(os.path.dirname(path))
-    except FileExistsError:
-        status = os.stat(path)
-        if not stat.S_ISDIR(status.st_mode):
-            raise NotADirectoryError(20, "the car directory is no directory; move it away", path) from None
-        if status.st_uid != os.geteuid():
-            message = f"the car directory belongs to user {status.st_uid}; set CAR_HOME to one of your own"
-            raise PermissionError(1, message, path) from None
-        if status.st_mode & 0o022:
-            log.warning("%s was writable by others (%o); it is not any more", path, status.st_mode & 0o777)
-            os.chmod(path, stat.S_IMODE(status.st_mode) & ~0o022)
-
-
-def _sync_dir(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 class Daemon:
     """One daemon on one car directory."""
 
     def __init__(self, options: Options, load: Callable[[], config.Config]) -> None:
         self._options = options
         self._load = load
-        self._lock = -1
-        self._listener: socket.socket | None = None
-        self._own_socket = ""
+        self._places = Places(options.car_dir, options.socket_path)
 
     def take_places(self) -> None:
         """Take the lock, then the socket.  Raises ``OSError`` or :class:`lock.AlreadyRunningError`."""
-        prepare_car_dir(self._options.car_dir)
-        self._lock = lock.take(os.path.join(self._options.car_dir, paths.LOCK_NAME))
-        os.close(layout.ensure_root(os.path.join(self._options.car_dir, paths.RUNS_NAME)))  # or say why not
-        self._listener = systemd.listen_socket()
-        if self._listener is None:
-            self._listener = listener.bind(self._options.socket_path)
-            self._own_socket = self._options.socket_path
+        self._places.take()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        assert self._listener is not None
+        assert self._places.listener is not None
         loop = asyncio.get_running_loop()
         core = Core(self._options.car_dir, self._load(), loop)
         core.catalog.build()
+        core.age_clock = AgeClock(core.catalog.newest_ns(), time.time_ns(), retention.steady_seconds())
         async with anyio.create_task_group() as tasks:
             life = Life(core, self._load)
-            serving = listener.Server(core, self._listener, _spawner(tasks), life.on_peer)
+            spawn = _spawner(tasks)
+            serving = listener.Server(core, self._places.listener, spawn, life.on_peer)
             with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 serving.start()
                 found = orphans.found(core)
                 self._say_ready(core, len(found))
-                tasks.start_soon(life.tell_ready)
-                tasks.start_soon(life.adopt_orphans, found)
-                tasks.start_soon(life.sync_recent)
-                tasks.start_soon(life.keep_house)
-                tasks.start_soon(life.drain_spool)
-                tasks.start_soon(life.watchdog)
-                await life.until_stopped(signals)
+                spawn(life.tell_ready)
+                spawn(life.adopt_orphans, found)
+                spawn(life.sync_recent)
+                spawn(life.keep_house)
+                spawn(life.drain_spool)
+                spawn(life.watchdog)
+                await life.until_stopped(signals, Possession(self._places, serving))
             systemd.notify("STOPPING=1")
             await self._stop(core, serving)
             tasks.cancel_scope.cancel()
 
     def _say_ready(self, core: Core, open_runs: int) -> None:
-        name = self._own_socket or "the socket that systemd handed over"
+        places = self._places
+        name = "the socket that systemd handed over" if places.handed_over else places.socket_path
         log.info("carrunsd %s, pid %d, serves %s on %s", __version__, os.getpid(), core.car_dir, name)
         if open_runs:
             log.info("%d runs may be in progress; %d s grace", open_runs, core.settings.adopt_grace_secs)
@@ -146,11 +111,7 @@ class Daemon:
 
     def leave(self) -> None:
         """Remove the socket's path, if it is this daemon's, and let go of the lock."""
-        if self._own_socket:
-            with contextlib.suppress(OSError):
-                os.unlink(self._own_socket)
-        if self._lock >= 0:
-            os.close(self._lock)
+        self._places.leave()
 
 
 def _spawner(tasks: anyio.abc.TaskGroup) -> Callable[..., None]:

@@ -8,6 +8,7 @@ has fallen behind its beginning has lost events and sees the gap in ``line``.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from time import monotonic
@@ -18,7 +19,9 @@ import msgspec
 from carrunsd.run import Run
 from carrunsd.stats import Stats
 from carrunsd.store import pages
-from carrunsd.store.history import OPEN
+from carrunsd.store.history import AFTER, OPEN
+
+log = logging.getLogger("carrunsd.feed")
 
 KEPT_BYTES = 16 << 20  # of lines in one stream
 KEPT_IN_ALL = 64 << 20  # of lines in all streams
@@ -127,7 +130,7 @@ class Feed:
     def __init__(self, stats: Stats, call_later: Callable[[float, Callable[[], None]], Any]) -> None:
         self._stats = stats
         self._call_later = call_later
-        self._runs: dict[Run, Stream] = {}
+        self._runs: dict[tuple[str, str], Stream] = {}  # by path: a run may leave memory and come back
         self._all = Stream(b"runs.event")
         self._kept = 0
         self._ready: OrderedDict[Stream, None] = OrderedDict()
@@ -143,21 +146,30 @@ class Feed:
 
     def subscribe(self, reader: Reader, run: Run) -> None:
         """Send the run's events to ``reader`` from now on."""
-        stream = self._runs.setdefault(run, Stream(b"runs.trace.event"))
+        stream = self._runs.setdefault(run.path, Stream(b"runs.trace.event"))
         stream.readers[reader] = stream.end
         run.watched = True
 
     def unsubscribe(self, reader: Reader, run: Run) -> bool:
         """Stop that; return whether there was anything to stop."""
-        stream = self._runs.get(run)
+        if not self._unsubscribe(reader, run.path):
+            return False
+        run.watched = run.path in self._runs
+        return True
+
+    def _unsubscribe(self, reader: Reader, path: tuple[str, str]) -> bool:
+        stream = self._runs.get(path)
         if stream is None or stream.readers.pop(reader, None) is None:
             return False
         self._kept -= stream.trim()
         if not stream.readers:
-            del self._runs[run]
+            del self._runs[path]
             self._ready.pop(stream, None)
-            run.watched = False
         return True
+
+    def is_watched(self, path: tuple[str, str]) -> bool:
+        """Tell whether somebody subscribes to the run of a file."""
+        return path in self._runs
 
     def watch(self, reader: Reader, agent_id: str | None) -> None:
         """Send the events of all runs (of one agent) to ``reader`` from now on."""
@@ -183,15 +195,17 @@ class Feed:
         """Forget a connection."""
         for agent_id in list(self._all.agents.get(reader, ())):
             self.unwatch(reader, agent_id)
-        for run in [run for run, stream in self._runs.items() if reader in stream.readers]:
-            self.unsubscribe(reader, run)
+        for path in [path for path, stream in self._runs.items() if reader in stream.readers]:
+            self._unsubscribe(reader, path)
 
     # -- what there is to see ------------------------------------------------------------------------------
 
     def publish(self, run: Run, lines: bytes) -> None:
         """Take ``lines``, which are the last ones of the run's file now, for whoever watches."""
-        if run.watched:
-            self._add(self._runs[run], run, lines)
+        stream = self._runs.get(run.path) if run.watched else None
+        run.watched = stream is not None  # whoever watched may be gone
+        if stream is not None:
+            self._add(stream, run, lines)
         if self._all.readers:
             self._add(self._all, run, lines)
 
@@ -224,6 +238,16 @@ class Feed:
         if progress and self._ready:
             self.wake()
 
+    def _offer(self, reader: Reader, lines: bytes) -> bool:
+        """Hand lines to a reader.  One that raises is the only one that loses by it."""
+        try:
+            reader.offer(lines)
+        except Exception:
+            log.exception("a defect in the daemon: a reader of events is left out")
+            self.leave(reader)
+            return False
+        return True
+
     def _hand_on(self, stream: Stream, deadline: float) -> bool:
         """Give each reader its next lines; return whether anybody took any."""
         progress = False
@@ -231,8 +255,8 @@ class Feed:
             if not one.has_room():
                 continue
             lines, count, following = stream.next_lines(one)
-            if lines:
-                one.offer(lines)
+            if lines and not self._offer(one, lines):
+                continue
             progress |= following != stream.readers[one]
             self._stats.events += count
             self._stats.event_gaps += stream.lost(one)
@@ -254,14 +278,14 @@ def _events(method: bytes, chunk: Chunk, texts: list[bytes]) -> bytes:
         msgspec.json.encode(run.run_id),
         msgspec.json.encode(run.agent_id),
     )
-    are_turns = [pages.is_turn(text) for text in texts]
-    cursor = chunk.turns - sum(are_turns)
+    kinds = [pages.kind_of(text) for text in texts]
+    cursor = chunk.turns - kinds.count("turn")
     line = chunk.count - len(texts)
-    last = len(texts) - 1
+    status = OPEN
     out = []
-    for n, (text, is_turn) in enumerate(zip(texts, are_turns, strict=True)):
-        cursor += is_turn
-        status = chunk.status if n == last else OPEN
-        tail = b',"cursor":%d,"line":%d,"status":"%b"}}\n' % (cursor, line + n + 1, status.value.encode())
+    for n, (text, kind) in enumerate(zip(texts, kinds, strict=True), 1):
+        cursor += kind == "turn"
+        status = AFTER.get((status, kind), status) if n < len(texts) else chunk.status
+        tail = b',"cursor":%d,"line":%d,"status":"%b"}}\n' % (cursor, line + n, status.value.encode())
         out.append(head + text + tail)
     return b"".join(out)

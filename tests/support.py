@@ -27,7 +27,10 @@ Json = dict[str, Any]
 #: Seconds that anything which should happen at once may take on a loaded machine.
 PATIENCE = 20.0
 #: Variables that would lead a child to another daemon, or make it think that systemd started it.
-_FOREIGN = ("CAR_", "CARRUNS", "LISTEN_", "NOTIFY_", "WATCHDOG_", "JOURNAL_STREAM", "INVOCATION_ID")
+_FOREIGN = (
+    *("CAR_", "CARRUNS", "LISTEN_", "NOTIFY_", "WATCHDOG_", "JOURNAL_STREAM", "INVOCATION_ID", "SYSTEMD_EXEC_PID"),
+    "XDG_RUNTIME_DIR",  # where a user manager would start what a client asks for
+)
 
 
 def clean_environment(home: Path, car_dir: Path) -> dict[str, str]:

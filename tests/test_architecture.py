@@ -23,7 +23,7 @@ DAEMON_FLOORS = (
     {"core"},
     {"runs"},
     {"writing"},
-    {"feed", "turnstile"},
+    {"feed", "long_questions"},
     {"wire"},
     {"run"},
     {"config"},
@@ -162,6 +162,16 @@ def test_what_the_pages_name_is_there() -> None:
             name,
             function,
         )
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_every_source_file_that_a_page_names_is_there(page: Path) -> None:
+    places = [
+        path.relative_to(ROOT).as_posix()
+        for path in sources(ROOT / "carrunsd", CLIENT, ROOT / "tests", ROOT / "benchmarks")
+    ]
+    named = set(re.findall(r"`([\w./]+\.py)`", page.read_text()))
+    assert not [name for name in named if not any(f"/{place}".endswith(f"/{name}") for place in places)]
 
 
 def test_no_page_or_comment_points_outside_the_repository() -> None:

@@ -113,6 +113,19 @@ class Runtime:
         self.process.communicate()
 
 
+#: What ``car_runtime`` can ask of a store of runs: each of these is asked for below.
+KNOWN_CALLS = {
+    "runs_start", "runs_record_turns", "runs_record_model_turn", "runs_list", "runs_get_trace", "runs_subscribe",
+    "runs_unsubscribe", "runs_resume", "runs_complete", "runs_cancel",
+}  # fmt: skip
+
+
+def test_nothing_that_the_newest_runtime_can_ask_is_left_out() -> None:
+    import car_runtime
+
+    assert {name for name in dir(car_runtime.CarRuntime) if name.startswith("runs_")} == KNOWN_CALLS
+
+
 @pytest.fixture
 def runtime(daemon: Daemon, bridge: Bridge) -> Iterator[Runtime]:
     made = Runtime(daemon, bridge.port)
@@ -184,3 +197,93 @@ def test_a_runtime_that_dies_leaves_its_run_to_be_resumed(daemon: Daemon, bridge
     finally:
         second.close()
     assert [record["record"] for record in daemon.records("car", run)] == ["started", "ended"]
+
+
+def test_a_run_that_nobody_owns_is_cancelled(daemon: Daemon, runtime: Runtime) -> None:
+    run = daemon.wire().start("car", detached=True)
+    asked = {"run_id": run, "idempotency_key": "k", "reason": "no longer wanted"}
+    receipt = runtime.call("runs_cancel", **asked)
+    assert (receipt["run_id"], receipt["status"], receipt["receipt_version"]) == (run, "cancelled_confirmed", 1)
+    assert runtime.call("runs_cancel", **asked) == receipt
+    other = runtime.call("runs_cancel", **{**asked, "idempotency_key": "another"})
+    assert other["status"] == "already_terminal"
+    (summary,) = runtime.call("runs_list", agent_id="car")["runs"]
+    assert (summary["status"], summary["outcome_status"]) == ("completed", "cancelled")
+    assert "error" in runtime.ask("runs_cancel", {"run_id": run, "reason": "and no key"})
+
+
+def test_a_runtime_hears_that_its_run_is_to_be_cancelled(daemon: Daemon, runtime: Runtime) -> None:
+    run = runtime.call("runs_start", intent="i", agent_id="car")["run_id"]
+    assert runtime.ask("listen", "runs.cancel_requested") == {"ok": None}
+    wire = daemon.wire()
+    asked = wire.post("runs.cancel", run_id=run, idempotency_key="k", reason="no longer wanted")
+    assert runtime.call("heard") == {"run_id": run, "idempotency_key": "k", "reason": "no longer wanted"}
+    runtime.call("runs_complete", run_id=run, outcome={"status": "give_up", "summary": "cancelled"})
+    assert wire.answer(asked)["result"]["status"] == "already_terminal"
+
+
+#: CAR's own agent loop; its model answers from a list, its tools run here: CAR's daemon would do both.
+_LOOP = """
+import json, sys, car_runtime
+from car_runtime import agent_loop
+
+real, answers = car_runtime.CarRuntime(), json.loads(sys.argv[1])
+
+class Scripted:
+    def infer_tracked_with_request(self, request): return json.dumps(answers.pop(0))
+    def register_agent_basics(self): pass
+    def register_tool(self, name): pass
+    def verify_proposal(self, proposal): return json.dumps({"valid": True})
+    def execute_proposal(self, proposal, handler):
+        return json.dumps({"results": [self.act(action, handler) for action in json.loads(proposal)["actions"]]})
+    def act(self, action, handler):
+        call = {"tool": action["tool"], "params": action["parameters"], "action_id": action["id"]}
+        output = json.loads(handler(json.dumps(call)))
+        return {"action_id": action["id"], "status": "succeeded", "output": output}
+    def __getattr__(self, name): return getattr(real, name)
+
+config = {
+    "agent_name": "looper", "identity": "You look around.", "runtime": Scripted(), "target_outcome": "all seen",
+    "tools": {"look": lambda params: {"seen": params["where"]}},
+    "tool_schemas": [{"name": "look", "description": "look", "parameters": {"type": "object"}}],
+}
+outcome = agent_loop.run_agent(config, "look around")
+trace = json.loads(real.runs_get_trace(json.dumps({"run_id": outcome["run_id"]})))
+print(json.dumps({"outcome": outcome, "trace": trace}))
+"""
+
+
+def model_says(text: str, tool: str, **arguments: Any) -> Json:
+    usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, "context_window": 8192}
+    calls = [{"name": tool, "arguments": arguments}]
+    return {"text": text, "tool_calls": calls, "model_used": "scripted", "usage": usage, "latency_ms": 7}
+
+
+def test_the_packaged_agent_loop_records_and_reads_back(daemon: Daemon, bridge: Bridge) -> None:
+    answers = [model_says("first I look", "look", where="here"), model_says("seen", "finish", answer="all seen")]
+    environment = clean_environment(daemon.home, daemon.car_dir) | {
+        "CAR_DAEMON_URL": f"ws://127.0.0.1:{bridge.port}", "CAR_HOME": str(daemon.home / "car-home"),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", _LOOP, json.dumps(answers)],
+        env=environment,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    said = json.loads(done.stdout)
+    outcome, run = said["outcome"], said["outcome"]["run_id"]
+    assert (outcome["status"], outcome["summary"], outcome["tools_called"]) == (
+        "success",
+        "all seen",
+        ["finish", "look"],
+    )
+    assert said["trace"]["records"] == daemon.records("looper", run)
+    started, first, second, ended = said["trace"]["records"]
+    assert (started["intent"], started["outcome_description"]) == ("look around", "all seen")
+    assert [turn["index"] for turn in (first, second)] == [0, 1]
+    assert first["output"]["assistant_text"] == "first I look"
+    assert first["output"]["requested_tool_calls"] == [{"id": "a0", "name": "look", "arguments": {"where": "here"}}]
+    assert (first["model"], first["duration_ms"], first["usage"]["prompt_tokens"]) == ("scripted", 7, 100)
+    assert ended["termination"]["outcome"]["summary"] == "all seen"
+    assert ended["termination"]["outcome"]["tools_called"] == ["finish", "look"]

@@ -8,6 +8,7 @@ spinning.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -15,6 +16,7 @@ import socket
 import stat
 import struct
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -25,10 +27,13 @@ from carrunsd.connections.memory_cap import MemoryCap
 from carrunsd.connections.pace import Pace
 from carrunsd.connections.peer import Peer
 from carrunsd.core import Core
+from carrunsd.store import layout
 from carrunsd.store.layout import StoreError
 
 log = logging.getLogger("carrunsd.server")
 BACKLOG = 1024
+_REMEDY = "set CARRUNSD_SOCKET (or --socket) to a path on a local file system"
+LAST_READS_SECS = 2.0  # that the daemon reads what had arrived, at its end
 _ACCEPT_PAUSE = 0.1  # seconds without accepting after EMFILE
 _ACCEPT_AT_ONCE = 64
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -47,18 +52,24 @@ def bind(path: str) -> socket.socket:
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        os.fchmod(listener.fileno(), 0o600)
-        before = os.umask(0o177)
-        try:
-            listener.bind(path)
-        finally:
-            os.umask(before)
-        os.chmod(path, 0o600)  # where fchmod on a socket does nothing
+        with layout.said_where(path, "no socket can be made there", _REMEDY):
+            _bind_private(listener, path)
         listener.listen(BACKLOG)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _bind_private(listener: socket.socket, path: str) -> None:
+    with contextlib.suppress(OSError):  # some systems have no such thing for sockets: the umask does it
+        os.fchmod(listener.fileno(), 0o600)
+    before = os.umask(0o177)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(before)
+    os.chmod(path, 0o600)  # where fchmod on a socket does nothing
 
 
 def _remove_stale(path: str) -> None:
@@ -114,6 +125,23 @@ class Server:
         """Begin to accept."""
         self._listener.setblocking(False)
         self._listen()
+
+    def move_to(self, listener: socket.socket) -> None:
+        """Accept from another socket from now on, after whoever waits in the backlog of this one."""
+        self._stop_listening()
+        self._listener.close()
+        self._listener = listener
+        self.start()
+
+    def _stop_listening(self) -> None:
+        if self._listening:
+            self._accept()
+        if self._listening:
+            self.core.loop.remove_reader(self._listener.fileno())
+            self._listening = False
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
 
     def _listen(self) -> None:
         self._pause = None
@@ -180,15 +208,13 @@ class Server:
 
     def stop(self) -> None:
         """Stop accepting, after whoever waits in the backlog; read what has arrived on every connection."""
-        if self._listening:
-            self._accept()
-        if self._listening:
-            self.core.loop.remove_reader(self._listener.fileno())
-            self._listening = False
-        if self._pause is not None:
-            self._pause.cancel()
-        for peer in list(self.peers):
+        self._stop_listening()
+        left = list(self.peers)
+        for peer in left:
             peer.finish()
+        until = monotonic() + LAST_READS_SECS
+        while left and monotonic() < until:  # each once in turn: some send for as long as they are read
+            left = [peer for peer in left if peer.read_last()]
 
     def close(self) -> None:
         """Close all connections and the listener."""

@@ -17,26 +17,21 @@ from time import monotonic
 from typing import Any, Protocol
 
 import anyio.to_thread
-from msgspec import UNSET
 
 from carruns.protocol import errors, ids
 from carruns.protocol.framing import LineFramer
 from carrunsd.connections.memory_cap import MemoryCap
 from carrunsd.connections.output import PAUSE_BYTES, Output
 from carrunsd.connections.pace import LEAST_READ_BYTES, READ_BYTES, Pace
+from carrunsd.connections.requests import MAX_WAITING, Requests
 from carrunsd.core import Core
-from carrunsd.methods import dispatch
 from carrunsd.run import Run
-from carrunsd.wire import cut, decode, requests
-from carrunsd.wire.errors import RequestError
-from carrunsd.wire.replies import Aside, Batch, Outbox, Ticket
+from carrunsd.wire import cut, decode
 
 log = logging.getLogger("carrunsd.connections")
 
 LONG_BYTES = 1 << 20  # of a block that is looked at line by line in a thread
 SMALL_BYTES = 64 << 10
-MAX_WAITING = 4096  # answers that wait for the disk: no more requests are carried out
-MAX_BATCH_BYTES = 16 << 20  # of answers to one JSON array
 
 _LAST_READS = 64  # at the end of the daemon; 16 MiB of what had arrived
 
@@ -62,7 +57,7 @@ class Peer:
 
     __slots__ = (
         "__weakref__", "_appetite", "_busy", "_closed", "_core", "_eof", "_host", "_input_held", "_last_reads",
-        "_left", "_reading", "_sock", "events", "framer", "name", "outbox", "pages",
+        "_left", "_reading", "_requests", "_sock", "framer", "name", "outbox", "output", "pages",
         "runs",
     )  # fmt: skip
 
@@ -70,9 +65,9 @@ class Peer:
         self._core = core
         self._sock = sock
         self._host = host
-        output = Output(sock, core.loop, host.cap, on_room=core.feed.wake, on_change=self._output_moved)
-        self.events = output
-        self.outbox = output.outbox
+        self.output = Output(sock, core.loop, host.cap, on_room=core.feed.wake, on_change=self._output_moved)
+        self.outbox = self.output.outbox
+        self._requests = Requests(core, self)
         self.framer = LineFramer(core.settings.max_line_bytes)
         self.name = ids.uuid7()
         self.pages = False  # whether it has negotiated pagination
@@ -86,6 +81,16 @@ class Peer:
         self._appetite = READ_BYTES
         #: Requests held up, whether some are long, and how many answers may wait for the disk when they go on.
         self._left: tuple[list[Any], bool, int] | None = None
+
+    @property
+    def events(self) -> Output:
+        """What takes events."""
+        return self.output
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the daemon is about to stop."""
+        return self._last_reads is not None
 
     def open(self) -> None:
         """Begin to read."""
@@ -117,7 +122,7 @@ class Peer:
             return False
         block = self._framed(bytes(_view[:count]))
         if block:
-            output = self.events
+            output = self.output
             appender = self._core.appender
             appender.begin_block(self)
             self._take(block)
@@ -140,7 +145,7 @@ class Peer:
 
     def _answer(self, began: float, count: int) -> None:
         """Send what a block's requests have answered already, and see how much to read next."""
-        output, pace = self.events, self._host.pace
+        output, pace = self.output, self._host.pace
         answers = bool(output.parts) and not output.waiting
         if answers:
             output.push()
@@ -161,7 +166,7 @@ class Peer:
             self._eof
             and not self._busy
             and not (self.outbox.waiting or self.outbox.aside)
-            and not (self.events.parts and self.events.writable)
+            and not (self.output.parts and self.output.writable)
         ):
             self.close()
 
@@ -180,11 +185,11 @@ class Peer:
     @property
     def output_held(self) -> int:
         """Bytes of answers and events that were not taken."""
-        return self.events.held
+        return self.output.held
 
     def hang_up(self) -> None:
         """Write no more: all connections together leave too much untaken, and this one most."""
-        self.events.hang_up()
+        self.output.hang_up()
 
     def tell(self, line: bytes) -> None:
         """Send a notification."""
@@ -217,106 +222,37 @@ class Peer:
             self._pause_reading()
             self._host.spawn(self._read_closely, block, big)
             return
-        self._carry_out(decode.one_by_one(block) if incoming is None else incoming, big=big)
+        self._carry_out(decode.lines(block) if incoming is None else incoming, big=big)
 
     def _carry_out(self, incoming: list[Any], *, big: bool) -> None:
         """Run requests; after a defect nobody knows which were carried out, so the client has to come anew."""
         try:
-            self._run(incoming, big=big)
+            stopped = self._requests.run(incoming, big=big)
         except Exception:
             log.exception("a defect in the daemon: the connection is closed")
             self.close()
+            return
+        if stopped is None:
+            return
+        self._busy = True
+        self._pause_reading()
+        if stopped.waiting is not None:
+            self._host.spawn(self._go_on, stopped.waiting, stopped.left, big)
+        elif stopped.resume:
+            self._core.loop.call_soon(self._continue_later, stopped.left, big)
+        else:
+            self._left = stopped.left, big, MAX_WAITING // 2
 
     async def _read_closely(self, block: bytes, big: bool) -> None:
-        self._continue(await anyio.to_thread.run_sync(decode.one_by_one, block), big=big)
+        self._continue(await anyio.to_thread.run_sync(decode.long_lines, block), big=big)
 
-    def _run(self, incoming: list[Any], *, big: bool) -> None:
-        """Carry out requests in order; where one has to be awaited, the rest waits behind it.
-
-        A sender's turns without ``id`` come one a line; those that follow each other are recorded as one.
-        ``big`` says that some of the lines are long.
-        """
-        quick = requests.QuickRecordTurns
-        runs = self._core.table.by_id
-        begin = 0  # of the requests that are recorded as one
-        first: Any = None
-        turns: list[Any] = []
-        due = -1
-        for place, request in enumerate(incoming):
-            if type(request) is quick and request.id is UNSET:
-                params = request.params
-                if params.seq == due and params.run_id == first.run_id and params.writer == first.writer:
-                    turns += params.turns
-                    due += len(params.turns)
-                    continue
-                if turns:
-                    self._record(incoming[begin:place], turns, big=big)
-                    turns, due = [], -1
-                if params.run_id in runs:
-                    begin, first, turns = place, params, params.turns.copy()
-                    due = -1 if params.seq is None or params.durable else params.seq + len(turns)
-                    continue
-            elif turns:
-                self._record(incoming[begin:place], turns, big=big)
-                turns, due = [], -1
-            full = self.events.held >= PAUSE_BYTES or self.outbox.waiting >= MAX_WAITING
-            if full and self._last_reads is None:
-                self._hold_up(incoming[place:], big=big)
-                return
-            waiting = self._handle(request, big=big)
-            if waiting is not None:
-                self._wait(waiting, incoming[place + 1 :], big=big)
-                return
-        if turns:
-            self._record(incoming[begin:], turns, big=big)
-
-    def _record(self, given: list[Any], turns: list[Any], *, big: bool) -> None:
-        """Record the ``turns`` of requests without ``id`` as one request where they may be, which is quicker."""
-        first = given[0].params
-        run = self._core.table.by_id[first.run_id]
-        if len(given) > 1 and run.turn_count + len(turns) <= self._core.settings.max_turns_per_run:
-            self._core.stats.requests += len(given) - 1
-            whole = requests.RecordTurnsParams(first.run_id, turns, first.writer, first.seq)
-            given = [requests.RecordTurns(params=whole)]
-        for request in given:
-            dispatch.handle(self._core, self, request, None, big=big)
-
-    def _handle(self, request: Any, queue: Outbox | Batch | None = None, *, big: bool) -> Awaitable[None] | None:
-        if type(request) is list:
-            return self._batch(request)
-        queue = queue or self.outbox
-        if type(request) is RequestError:
-            if request.request_id is not UNSET:
-                queue.ticket(request.request_id).fail(request.code, request.message, request.data)
-            self._core.stats.errors += 1
-            return None
-        if self._last_reads is not None and type(request) in dispatch.QUESTIONS:
-            return None  # no answer but the end of the connection, which clients know how to go on from
-        ticket: Ticket | None = None
-        if request.id is not UNSET:
-            late = type(request) is requests.Cancel and queue is self.outbox
-            ticket = Aside(self.outbox, request.id) if late else queue.ticket(request.id)
-        return dispatch.handle(self._core, self, request, ticket, big=big)
-
-    async def _batch(self, parts: list[Any]) -> None:
-        batch = self.outbox.batch()
-        for part in parts:
-            if batch.size > MAX_BATCH_BYTES:
-                self._refuse_part(part, batch)
-                continue
-            waiting = self._handle(part, batch, big=True)
-            if waiting is not None:
-                await waiting
-        batch.close()
-
-    def _refuse_part(self, part: Any, batch: Batch) -> None:
-        request_id = part.request_id if type(part) is RequestError else part.id
-        if request_id is not UNSET:
-            message = "not carried out: the answers to this batch are too large already; send it by itself"
-            batch.ticket(request_id).fail(errors.TOO_LARGE, message, {"max_batch_bytes": MAX_BATCH_BYTES})
+    def _continue_later(self, left: list[Any], big: bool) -> None:
+        """Others have had their turn."""
+        if not self._closed:
+            self._continue(left, big=big)
 
     def _output_moved(self) -> None:
-        if self.events.held >= PAUSE_BYTES:
+        if self.output.held >= PAUSE_BYTES:
             self._pause_reading()
         elif not self._busy:
             self._resume_reading()
@@ -325,23 +261,12 @@ class Peer:
         if self._eof:
             self._close_if_done()
 
-    def _hold_up(self, left: list[Any], *, big: bool) -> None:
-        """Carry out no more until answers are taken, or the disk has answered."""
-        self._left = left, big, MAX_WAITING // 2
-        self._busy = True
-        self._pause_reading()
-
     def _go_further(self) -> None:
         """Take up what was held up, if its time has come."""
-        if self._left is None or self.events.held >= PAUSE_BYTES or self.outbox.waiting > self._left[2]:
+        if self._left is None or self.output.held >= PAUSE_BYTES or self.outbox.waiting > self._left[2]:
             return
         (left, big, _), self._left = self._left, None
         self._continue(left, big=big)
-
-    def _wait(self, waiting: Awaitable[None], left: list[Any], *, big: bool) -> None:
-        self._busy = True
-        self._pause_reading()
-        self._host.spawn(self._go_on, waiting, left, big)
 
     async def _go_on(self, waiting: Awaitable[None], left: list[Any], big: bool) -> None:
         await waiting
@@ -360,27 +285,30 @@ class Peer:
         if self._eof:
             self._close_if_done()
         elif self._last_reads is not None:
-            self._read_last()
-        elif self.events.held < PAUSE_BYTES:
+            while self.read_last():
+                pass
+        elif self.output.held < PAUSE_BYTES:
             self._resume_reading()
 
     # -- the end -------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Read and carry out what has arrived, for a daemon that is about to stop."""
+        """Carry out what was read, for a daemon that is about to stop; :meth:`read_last` follows."""
         self._pause_reading()
         self._last_reads = _LAST_READS
         if self._left is not None:
             (left, big, _), self._left = self._left, None
             self._continue(left, big=big)
-        self._read_last()
 
-    def _read_last(self) -> None:
-        """Read what is there, but not for ever: a client that goes on asking is told nothing more."""
-        while self._last_reads and not (self._busy or self._eof or self._closed):
-            self._last_reads -= 1
-            if not self.on_readable():
-                break
+    def read_last(self) -> bool:
+        """Read once what has arrived; return whether there may be more.
+
+        A client that goes on asking is told nothing more at some time.
+        """
+        if not self._last_reads or self._busy or self._eof or self._closed:
+            return False
+        self._last_reads -= 1
+        return self.on_readable()
 
     @property
     def busy(self) -> bool:
@@ -392,11 +320,12 @@ class Peer:
         if self._closed:
             return
         self._closed = True
-        self.events.close()
+        self.output.close()
         self._pause_reading()
         self._host.cap.add_input(-self._input_held)
         self._input_held = 0
         self._sock.close()
-        self._core.feed.leave(self.events)
+        self._core.feed.leave(self.output)
         self._core.owners.detach_all(self)
+        self._core.table.let_retired_go()
         self._host.gone(self)

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from carruns.protocol import errors, times
+from carruns.protocol import errors
 from carrunsd.core import Core
-from carrunsd.methods.checks import Client
+from carrunsd.methods.checks import Client, storable
 from carrunsd.methods.start import check_free, path_of
 from carrunsd.run import Run
-from carrunsd.store import reader
+from carrunsd.store import reader, strict
 from carrunsd.store.history import COMPLETED, OPEN
 from carrunsd.wire import requests
 from carrunsd.wire.errors import RequestError
@@ -23,9 +23,7 @@ _encode = msgspec.json.encode
 
 def append(core: Core, peer: Client, run: Run | None, params: requests.AppendParams, ticket: Ticket | None) -> None:
     """``runs.append``: the seed's ``append_records``; records are kept as given, their indexes too."""
-    records = params.records
-    for number, record in enumerate(records):
-        _check_record(record, f"records[{number}]", params)
+    records = _checked(params)
     if not records:
         if ticket is not None:
             ticket.done(_encode({"count": 0}))
@@ -39,15 +37,13 @@ def append(core: Core, peer: Client, run: Run | None, params: requests.AppendPar
     run.mark()
     lines = encode_lines(records)
     history = run.history()
-    for text in lines.split(b"\n")[:-1]:
-        line = reader.parse_line(text)
-        if line is not None:
-            history.take(line)
+    for record in records:
+        history.take(reader.line_of(record))
     run.become(history)
     run.lines += len(records)
     core.owners.attach(peer, run)
     ended = any(record["record"] == "ended" for record in records)
-    result = _encode({"count": len(records)})
+    result = _encode({"count": len(params.records)})
     core.appender.put(run, lines, ticket, result, durable=ended and core.endings.durable)
     if run.status is OPEN:
         core.table.reopened(run)
@@ -66,29 +62,15 @@ def _appended_run(core: Core, params: requests.AppendParams) -> Run:
     return run
 
 
-def _check_record(record: dict[str, Any], where: str, params: requests.AppendParams) -> None:
-    kind = record.get("record")
-    fault = None
-    if not isinstance(kind, str):
-        fault = "a record needs a string `record` that names its kind"
-    elif kind in ("started", "ended"):
-        for name in ("run_id", "agent_id"):
-            if record.get(name) != getattr(params, name):
-                fault = f"{name} is not the {name} of the request"
-        if kind == "ended" and "termination" not in record:
-            fault = "an `ended` record needs `termination`"
-        fault = fault or _time_fault(record, "started_at" if kind == "started" else "ended_at")
-        if kind == "started" and not isinstance(record.get("intent"), str):
-            fault = fault or "a `started` record needs a string `intent`"
-    elif kind == "turn" and (type(record.get("index")) is not int or not 0 <= record["index"] < 1 << 63):
-        fault = "a turn needs an `index` from 0"
-    if fault:
-        raise RequestError(errors.INVALID_PARAMS, f"runs.append: {where}: {fault}")
-
-
-def _time_fault(record: dict[str, Any], name: str) -> str | None:
+def _checked(params: requests.AppendParams) -> list[dict[str, Any]]:
+    """Return the records as they are put down, or raise naming the field that is wrong."""
+    for number, record in enumerate(params.records):
+        where = f"runs.append: records[{number}]"
+        storable(record, where)
+        for name in ("run_id", "agent_id") if record["record"] in ("started", "ended") else ():
+            if record[name] != getattr(params, name):
+                raise RequestError(errors.INVALID_PARAMS, f"{where}: {name} is not the {name} of the request")
     try:
-        times.parse(record[name])
-    except (KeyError, TypeError, ValueError):
-        return f"`{name}` must be an RFC 3339 time"
-    return None
+        return strict.one_end(params.records)
+    except strict.UnreadableError as error:
+        raise RequestError(errors.INVALID_PARAMS, f"runs.append: {error}") from None

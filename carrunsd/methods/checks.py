@@ -66,6 +66,17 @@ def fetchable(record: Any) -> Any:
     return record
 
 
+def storable(record: Any, where: str) -> Any:
+    """Return ``record`` as it may be put down, or raise naming the field that the seed's reader would refuse."""
+    try:
+        strict.check_record(record)
+    except strict.WrongTypeError as error:
+        raise RequestError(errors.INVALID_PARAMS, f"{where}: {error}") from None
+    except strict.UnreadableError as error:
+        raise RequestError(errors.UNREADABLE, f"{where}: {error}") from None
+    return fetchable(record)
+
+
 _Method = Callable[..., Awaitable[None]]
 
 
@@ -74,7 +85,7 @@ def one_at_a_time(method: _Method) -> _Method:
 
     @functools.wraps(method)
     async def queued(core: Core, peer: Client, *given: Any) -> None:
-        async with core.turnstile:
+        async with core.long_questions:
             if not peer.vanished:
                 await method(core, peer, *given)
             elif (ticket := given[-1]) is not None:

@@ -12,7 +12,7 @@ from carruns.protocol.records import OUTCOME_STATUSES
 from carrunsd.core import Core
 from carrunsd.methods.checks import Client, fetchable, known
 from carrunsd.run import Run
-from carrunsd.store import layout, scan
+from carrunsd.store import layout, scan, typed
 from carrunsd.store.history import COMPLETED, INCOMPLETE, OPEN
 from carrunsd.wire import requests
 from carrunsd.wire.errors import RequestError
@@ -73,6 +73,9 @@ def _outcome(given: dict[str, Any], now: str) -> dict[str, Any]:
     out = {"status": given["status"], "summary": "", "evidence": [], "metrics": {}, "timestamp": now}
     out.update((key, value) for key, value in given.items() if value is not None or key not in out)
     out["timestamp"] = times.in_utc(out["timestamp"])
+    wrong = typed.outcome_fault(out)
+    if wrong:
+        raise RequestError(errors.INVALID_PARAMS, f"runs.complete: {wrong}")
     return out
 
 

@@ -26,12 +26,12 @@ log = logging.getLogger("carrunsd.gc")
 
 def remove(core: Core, peer: Client, run: Run | None, params: RemoveParams, ticket: Ticket | None) -> None:
     """``runs.remove``: an ended run's file goes to the trash."""
+    core.appender.flush()  # an end that cannot be stored has not happened
     if run is None or params.agent_id not in (None, run.agent_id):
         raise RequestError(errors.RUN_NOT_FOUND, f"there is no run {params.run_id[:80]!r}")
     if run.status is RunStatus.IN_PROGRESS:
         message = f"run {run.run_id!r} is in progress; end it first (runs.complete or runs.abandon)"
         raise RequestError(errors.CONFLICT, message)
-    core.appender.flush()
     path, summary = run.path, core.table.summary(run)
     core.trash.put(core.tree.directory(path[0]), path)
     size = summary.bytes if summary is not None else 0

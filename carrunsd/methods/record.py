@@ -1,4 +1,4 @@
-"""The methods that record turns, and ``runs.flush``; ``starting``, ``ending`` and ``appending`` have the rest.
+"""The methods that record turns, and ``runs.flush``; ``start``, ``end`` and ``append`` have the rest.
 
 Each takes the core, the connection, the run (found already, ``None`` if there is none), the request's params and
 a ticket (``None`` for a notification).

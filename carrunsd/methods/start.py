@@ -11,7 +11,7 @@ import msgspec
 from carruns.protocol import errors, ids, times
 from carruns.protocol.records import agent_slug
 from carrunsd.core import Core
-from carrunsd.methods.checks import Client, fetchable
+from carrunsd.methods.checks import Client, storable
 from carrunsd.run import Run
 from carrunsd.store import layout
 from carrunsd.wire import requests
@@ -49,7 +49,7 @@ def start(core: Core, peer: Client, params: dict[str, Any], ticket: Ticket | Non
         check_free(core, run_id, agent_id, path)
         run = Run(run_id, agent_id, asked.intent, started_at, path)
         run.detached = asked.detached is True
-        records = [fetchable(_started(run, params, asked))]
+        records = [storable(_started(run, params, asked), "runs.start")]
         core.table.enter(run, fresh=True)
         run.mark()
         run.lines = 1

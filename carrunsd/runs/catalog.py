@@ -6,9 +6,11 @@ is looked at again.  Summaries are read when first asked for and kept by size an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from carruns.protocol.records import RunSummary
@@ -26,11 +28,12 @@ class Entry:
     that it was scanned as it is now.  ``glance`` is a summary from the file's ends, without its ``turn_count``.
     """
 
-    __slots__ = ("glance", "known", "maybe_open", "mtime_ns", "path", "size", "summary")
+    __slots__ = ("checked", "glance", "known", "maybe_open", "mtime_ns", "path", "size", "summary")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = -1
+        self.checked = 0.0  # monotonic seconds
         self.mtime_ns = 0
         self.maybe_open = False
         self.known = False
@@ -57,17 +60,18 @@ class Catalog:
     def refresh(self, only: str | None = None) -> None:
         """List the directories that changed since the last time (``only`` this one of them)."""
         try:
-            names = set(self._tree.agent_dirs())
+            names = self._tree.agent_dirs()
         except OSError as error:
             log.error("the runs directory cannot be listed: %s", error)
             return
-        for gone in self._dirs.keys() - names:
+        for gone in self._dirs.keys() - names.keys():
             for entry in list(self._dirs[gone].values()):
                 self._drop(entry)
             self._mtimes.pop(gone, None)
             del self._dirs[gone]
-        for name in names if only is None else names & {only}:
-            self.refresh_dir(name)
+        for name in names if only is None else names.keys() & {only}:
+            if self._mtimes.get(name) != names[name]:
+                self.refresh_dir(name)
 
     def refresh_dir(self, name: str) -> None:
         """List one agent's directory, if it changed since the last time."""
@@ -136,6 +140,29 @@ class Catalog:
             return list(self._dirs.get(agent_dir, {}).values())
         return [entry for files in self._dirs.values() for entry in files.values()]
 
+    def recheck(self, entries: list[Entry]) -> None:
+        """See which files someone else has written to since they were read; for a thread.
+
+        Each is looked at once a second at most: lists may be that stale.
+        """
+        now = time.monotonic()
+        for entry in entries:
+            if now - entry.checked < 1:
+                continue
+            entry.checked = now
+            with contextlib.suppress(OSError):
+                status = os.stat(os.path.join(self._tree.root, *entry.path), follow_symlinks=False)
+                if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
+                    entry.known, entry.glance = False, None
+
+    def newest_ns(self) -> int:
+        """Return when the newest file was last written to, in nanoseconds since the epoch, as of the last look."""
+        return max((entry.mtime_ns for entry in self.entries()), default=0)
+
+    def empty_dirs(self) -> list[str]:
+        """Return the agents' directories that hold no run."""
+        return [name for name, files in self._dirs.items() if not files]
+
     def dirs(self) -> Iterator[str]:
         """Yield the agents' directories that hold a run."""
         return (name for name, files in self._dirs.items() if files)
@@ -153,8 +180,9 @@ class Catalog:
         for entry in entries:
             try:
                 with layout.opened(self._tree.root, entry.path) as fd:
+                    status = os.fstat(fd)
                     summary = how(fd)
-                    entry.mtime_ns = os.fstat(fd).st_mtime_ns
+                    entry.size, entry.mtime_ns = status.st_size, status.st_mtime_ns
             except OSError as error:
                 log.warning("%s/%s is passed over: %s", *entry.path, error)
                 continue

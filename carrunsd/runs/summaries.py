@@ -27,7 +27,11 @@ class Summaries:
 
     async def of(self, entries: list[Entry]) -> list[tuple[Entry, RunSummary]]:
         """Return the summaries of ``entries``; those not known yet are read in a thread."""
-        unknown = [entry for entry in entries if not entry.known and entry.path not in self._table.by_path]
+        by_path = self._table.by_path
+        known = [entry for entry in entries if entry.known and entry.path not in by_path]
+        if known:
+            await anyio.to_thread.run_sync(self._catalog.recheck, known)
+        unknown = [entry for entry in entries if not entry.known and entry.path not in by_path]
         if unknown:
             await anyio.to_thread.run_sync(self._catalog.look_at, unknown, _whole)
         return self._known(entries, glances=False)

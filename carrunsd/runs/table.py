@@ -6,6 +6,7 @@ Everything else is in the catalog.  Whose a run is and when it is given up is in
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
@@ -15,6 +16,7 @@ from collections.abc import Awaitable
 import anyio.to_thread
 
 from carruns.protocol.records import RunSummary
+from carrunsd.feed import Feed
 from carrunsd.run import Run
 from carrunsd.runs.catalog import Catalog, Entry
 from carrunsd.runs.offsets import Offsets
@@ -29,20 +31,22 @@ log = logging.getLogger("carrunsd.runs")
 SMALL_FILE_BYTES = 4 << 20  # a run file up to here is read on the loop, a larger one in a thread
 MAX_RETIRED = 512  # ended runs kept in memory for late answers
 _REFRESH_SECS = 0.1  # how often an unknown id may make the daemon list directories again
+_REFRESH_REST = 50  # times as long as listing took, it rests: 20,000 agents' directories take a while
 
 
 class Table:
     """The runs in memory.  ``by_id`` and ``by_path`` are for reading; only methods here change them."""
 
-    def __init__(self, tree: Tree, catalog: Catalog, appender: Appender, offsets: Offsets) -> None:
+    def __init__(self, tree: Tree, catalog: Catalog, appender: Appender, offsets: Offsets, feed: Feed) -> None:
         self.by_id: dict[str, Run] = {}
         self.by_path: dict[tuple[str, str], Run] = {}
         self._tree = tree
         self._catalog = catalog
         self._appender = appender
         self._offsets = offsets
+        self._feed = feed
         self._retired: OrderedDict[Run, None] = OrderedDict()
-        self._last_refresh = 0.0
+        self._next_refresh = 0.0
 
     # -- finding -------------------------------------------------------------------------------------------
 
@@ -64,10 +68,11 @@ class Table:
 
     def _entries(self, run_id: str) -> list[Entry]:
         entries = self._catalog.find(run_id)
-        now = time.monotonic()
-        if not entries and now - self._last_refresh > _REFRESH_SECS:
-            self._last_refresh = now
+        began = time.monotonic()
+        if not entries and began > self._next_refresh:
             self._catalog.refresh()
+            now = time.monotonic()
+            self._next_refresh = now + max(_REFRESH_SECS, _REFRESH_REST * (now - began))
             entries = self._catalog.find(run_id)
         return entries
 
@@ -139,6 +144,7 @@ class Table:
         self._appender.write_for(run, fresh=fresh, unsynced_bytes=unsynced_bytes)
         self.by_id.setdefault(run.run_id, run)
         self.by_path[run.path] = run
+        run.watched = self._feed.is_watched(run.path)
         self._catalog.note(run.path).known = False
 
     # -- letting go ----------------------------------------------------------------------------------------
@@ -165,17 +171,36 @@ class Table:
         entry = self._catalog.note(run.path)
         entry.maybe_open = run.status is OPEN
         entry.summary = self.summary(run)
-        entry.known = entry.summary is not None and entry.summary.bytes > 0
+        entry.known = entry.summary is not None and self._is_as_written(entry, entry.summary.bytes)
+
+    def _is_as_written(self, entry: Entry, size: int) -> bool:
+        """Tell whether a file is as long as it was written, and note when it was."""
+        try:
+            directory = self._tree.directory(entry.path[0])
+            status = os.stat(entry.path[1], dir_fd=directory, follow_symlinks=False)
+        except OSError:
+            return False
+        entry.size, entry.mtime_ns = status.st_size, status.st_mtime_ns
+        return 0 < size == status.st_size
 
     def retire(self, run: Run) -> None:
         """An ended run stays for late answers, until enough others have ended."""
         self._retired[run] = None
         self._retired.move_to_end(run)
         if len(self._retired) > MAX_RETIRED:
-            for old in self._retired:
-                if self._appender.is_idle(old) and not old.watched:
-                    self.forget(old)
-                    break
+            self.let_retired_go(run)
+
+    def let_retired_go(self, keep: Run | None = None) -> None:
+        """Drop the longest ended runs that are too many, but none that is written to, or watched, or ``keep``.
+
+        ``keep`` was asked for just now: whoever asked goes on with it.
+        """
+        surplus = len(self._retired) - MAX_RETIRED
+        if surplus > 0:
+            may_go = (old for old in self._retired if old is not keep and not self._feed.is_watched(old.path))
+            idle = filter(self._appender.is_idle, may_go)
+            for old in list(itertools.islice(idle, surplus)):
+                self.forget(old)
 
     def reopened(self, run: Run) -> None:
         """An ended run goes on."""

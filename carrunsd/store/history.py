@@ -6,18 +6,20 @@ and every view.  :data:`AFTER` is the machine; ``carrunsd.run`` says which of it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Union
 
 from msgspec import Struct
 
 from carruns.protocol.records import RunStatus
+from carrunsd.store import typed
 from carrunsd.store.reader import Line
 
 OPEN = RunStatus.IN_PROGRESS
 COMPLETED = RunStatus.COMPLETED
 INCOMPLETE = RunStatus.INCOMPLETE
 
-#: What becomes of a run.  ``incomplete`` is provisional, an outcome is final: nothing behind it changes anything.
+#: What becomes of a run.  ``incomplete`` is provisional, every other end final: nothing behind it changes anything.
 AFTER: dict[tuple[RunStatus, str], RunStatus] = {
     (OPEN, "turn"): OPEN,
     (OPEN, "incomplete"): INCOMPLETE,
@@ -35,15 +37,11 @@ AFTER: dict[tuple[RunStatus, str], RunStatus] = {
 }
 
 
-#: Records that are a turn: ours and the seed's, and a model's turn as CAR writes it.
-TURN_KINDS = ("turn", "model_turn")
-
-
 class History(Struct):
     """What the records so far come to.
 
-    ``started`` is the first that is usable, ``ended`` the one that counts; ``writers`` maps each writer to its
-    highest ``seq``.
+    ``started`` is the first there is, ``ended`` the one that counts; ``writers`` maps each writer to its highest
+    ``seq``.  ``last_started`` is the seed's choice, which ``RunStore`` goes by.
     """
 
     started: Union[Line, None] = None
@@ -53,27 +51,38 @@ class History(Struct):
     next_index: int = 0
     writers: dict[str, int] = {}
     cancelling: Union[Line, None] = None
+    last_started: Union[Line, None] = None
 
     def take(self, line: Line) -> None:
-        """Account for one good line."""
+        """Account for one record."""
         kind = line.record
-        if kind in TURN_KINDS:
-            self.turn_count += 1
-            if self.status is not OPEN:
-                self.status = AFTER[self.status, "turn"]
-            index = line.index if type(line.index) is int else self.next_index
-            if index >= self.next_index:
-                self.next_index = index + 1
-            writer, seq = line.writer, line.seq
-            if type(writer) is str and type(seq) is int and seq > self.writers.get(writer, -1):
-                self.writers[writer] = seq
+        if kind in typed.TURN_KINDS:
+            self.take_turns((line,))
         elif kind == "started":
-            if self.started is None and usable_start(line):
+            self.last_started = line
+            if self.started is None:
                 self.started = line
         elif kind == "ended":
             self._end(line)
         elif kind == "cancellation_requested" and self.cancelling is None:
             self.cancelling = line
+
+    def take_turns(self, turns: Iterable[Any]) -> None:
+        """Account for turns in a row: anything with ``index``, ``writer`` and ``seq``."""
+        writers = self.writers
+        count = 0
+        highest = self.next_index - 1
+        for turn in turns:
+            count += 1
+            if highest < turn.index < typed.FAR_INDEX:
+                highest = turn.index
+            writer, seq = turn.writer, turn.seq
+            if type(writer) is str and type(seq) is int and seq > writers.get(writer, -1):
+                writers[writer] = seq
+        self.turn_count += count
+        self.next_index = highest + 1
+        if count and self.status is not OPEN:
+            self.status = AFTER[self.status, "turn"]
 
     def _end(self, line: Line) -> None:
         event = "outcome" if is_final(line.termination, line.final) else "incomplete"
@@ -89,10 +98,8 @@ class History(Struct):
 
     @property
     def outcome_status(self) -> str | None:
-        """The status of the outcome, ``None`` where the run has none."""
-        if self.ended is None or self.status is not COMPLETED:
-            return None
-        return outcome_status(self.ended.termination) or "cancelled"  # the only incomplete end that is final
+        """The outcome's status or the kind of the end; ``None`` where the run is open, or ended only for now."""
+        return status_of(self.ended) if self.ended is not None and self.status is COMPLETED else None
 
     @property
     def outcome(self) -> dict[str, Any] | None:
@@ -103,38 +110,17 @@ class History(Struct):
 
 
 def is_final(termination: Any, final: Any = None) -> bool:
-    """Tell whether nothing reopens an end: an outcome, or one that says so, as a cancelled run's does."""
+    """Tell whether nothing reopens an end: any but ``incomplete``, or one that says so, as a cancelled run's."""
     return final is True or outcome_status(termination) is not None
 
 
-def usable_start(line: Line) -> bool:
-    """Tell whether a ``started`` says whose run it is, what for and since when."""
-    return all(type(v) is str for v in (line.run_id, line.agent_id, line.intent, line.started_at))
+def status_of(ended: Line) -> str | None:
+    """Return the outcome's status or the kind of an end; ``None`` for an ``incomplete`` that is not final."""
+    status = outcome_status(ended.termination)
+    return status or ("cancelled" if ended.final is True else None)  # the only incomplete end that is final
 
 
 def outcome_status(termination: Any) -> str | None:
-    """Return the outcome's status a ``termination`` holds, ``None`` if it is incomplete.
-
-    Reads every encoding serde has for the enum: internally tagged (the one we write), externally tagged,
-    adjacently tagged, untagged (https://serde.rs/enum-representations.html), in snake case or as Rust names it.
-    """
-    if not isinstance(termination, dict):
-        return None
-    body: Any = termination
-    tag = next((termination[k] for k in ("kind", "type", "tag", "t") if type(termination.get(k)) is str), None)
-    if tag is None and len(termination) == 1:
-        tag, inner = next(iter(termination.items()))
-        body = inner if isinstance(inner, dict) else {}
-    elif tag is not None:
-        inner = next((termination[k] for k in ("content", "data", "value", "c") if k in termination), None)
-        body = inner if isinstance(inner, dict) else termination
-    if tag is not None and tag.lower() not in ("outcome", "status"):
-        return None
-    status = body.get("status", termination.get("status"))
-    if status is None and isinstance(body.get("outcome"), dict):
-        status = body["outcome"].get("status")
-    return _snake(status) if isinstance(status, str) else ("done" if tag else None)
-
-
-def _snake(name: str) -> str:
-    return "".join(("_" if i and c.isupper() else "") + c.lower() for i, c in enumerate(name))
+    """Return the outcome's status or the kind of the end a ``termination`` says, ``None`` if it is incomplete."""
+    status = typed.ending(termination)
+    return None if status == "incomplete" else status

@@ -77,11 +77,53 @@ def ensure_root(path: str) -> int:
         fd, created = ensure_dir(parent_fd, name)
         if created:
             _mark_backup_excluded(fd, path)
-            os.fsync(fd)
-        os.fsync(parent_fd)  # who made it may have died before this
+            sync_dir(fd)
+        sync_dir(parent_fd)  # who made it may have died before this
     finally:
         os.close(parent_fd)
     return fd
+
+
+#: fsync(2) of a directory on a file system that knows none (CIFS, 9p, some FUSE): it does what it does.
+_NO_SYNC = frozenset((errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
+
+
+def sync_dir(fd: int) -> None:
+    """Sync a directory: whatever was made, renamed or removed in it is on the device.  Raises ``OSError``.
+
+    The one place that does: where the file system does not know how, that is no failed sync.
+    """
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+#: What a file system, a mount or a sandbox does not give, however it is asked.
+_NOT_GIVEN = {
+    errno.ENOLCK: "the file system gives no locks (NFS without its lock service?)",
+    errno.EOPNOTSUPP: "the file system does not support it",
+    errno.ENOTSUP: "the file system does not support it",
+    errno.ENOSYS: "the system does not support it",
+    errno.EINVAL: "the file system does not support it",
+    errno.EPERM: "the system forbids it (a file system without owners or sockets, or a sandbox?)",
+    errno.EACCES: "permission is denied",
+}
+
+
+@contextlib.contextmanager
+def said_where(path: str, doing: str, remedy: str) -> Iterator[None]:
+    """Let an ``OSError`` that says that something cannot be had at ``path`` say where, what and what to do."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        reason = _NOT_GIVEN.get(error.errno or 0)
+        if reason is None:
+            raise
+        raise StoreError(error.errno, f"{path}: {doing}: {reason}; {remedy}") from None
 
 
 def make_dirs(path: str) -> None:
@@ -194,10 +236,16 @@ def _check_owner(fd: int, name: str) -> None:
 
 def agent_dirs(root_fd: int) -> Iterator[str]:
     """Yield the names of the agents' directories; links and files are passed over."""
+    return (name for name, _ in agent_dirs_changed(root_fd))
+
+
+def agent_dirs_changed(root_fd: int) -> Iterator[tuple[str, int]]:
+    """Yield the names of the agents' directories, and when each was changed last (ns since the epoch)."""
     with os.scandir(root_fd) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield entry.name
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    yield entry.name, entry.stat(follow_symlinks=False).st_mtime_ns
 
 
 def run_files(dir_fd: int) -> Iterator[str]:

@@ -7,7 +7,9 @@ import fcntl
 import os
 import stat
 
-from carrunsd.store.layout import StoreError
+from carrunsd.store.layout import StoreError, said_where
+
+_REMEDY = "set CAR_HOME (or --car-dir) to a directory on a local file system"
 
 
 class AlreadyRunningError(Exception):
@@ -36,9 +38,10 @@ def take(path: str) -> int:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise StoreError(errno.EINVAL, f"{path} is no regular file; move it away")
-        os.fchmod(fd, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with said_where(path, "it cannot be locked", _REMEDY):
+                os.fchmod(fd, 0o600)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyRunningError(path, _pid(fd)) from None
         os.ftruncate(fd, 0)
@@ -47,6 +50,35 @@ def take(path: str) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def is_ours(fd: int, path: str) -> bool:
+    """Tell whether the file that is locked still stands at ``path``: what stands there now may be another's.
+
+    Raises ``OSError`` where it cannot be looked at.
+    """
+    held = os.fstat(fd)
+    if held.st_nlink == 0:
+        return False
+    try:
+        there = os.stat(path, follow_symlinks=False)
+        if (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino):
+            return True
+        return _names_us(path)  # some FUSE file systems give a file another number now and then
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _names_us(path: str) -> bool:
+    """Tell whether what is at ``path`` is locked, and says that it is by this process."""
+    other = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid(other) == os.getpid()
+    finally:
+        os.close(other)
+    return False
 
 
 def _pid(fd: int) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 
 from carruns.protocol.framing import occurrences
-from carrunsd.store import reader
-from carrunsd.store.history import TURN_KINDS
+from carrunsd.store import plain, reader
+from carrunsd.store.history import is_final
+from carrunsd.store.typed import TURN_KINDS
 
 BLOCK_BYTES = 256 << 10  # that is read at once: what fits the processor's cache is copied fast
 MAX_PAGE_BYTES = 384 << 10  # a page ends with the block, cut at a line's end, that reaches it: the second
@@ -72,13 +73,12 @@ def read_page(
         if start + len(block) <= clean_to and block.endswith(b"\n"):
             parts.append(block.replace(b"\n", b",")[:-1])
         else:
-            good, skipped, verbatim = good_lines(block)
+            good, skipped, verbatim = _good(block)
             page.verbatim = page.verbatim and verbatim
-            if not block.endswith(b"\n") and reader.parse_record(block) is None:
+            if not block.endswith(b"\n") and not reader.is_object(block.rstrip(b"\0")):
                 page.skipped += skipped  # a torn tail is no line: it goes when the next record comes
                 break
-            if good:
-                parts.append(b",".join(good))
+            parts += good
             page.skipped += skipped
         page.cursor += occurrences(block, b"\n") + (0 if block.endswith(b"\n") else 1)
         taken += len(block)
@@ -105,8 +105,11 @@ def turns(fd: int, lines: int) -> list[bytes]:
     for _, whole in reader.read_blocks(fd, size=BLOCK_BYTES):
         block = _first_lines(whole, lines)
         lines -= occurrences(block, b"\n") + (not block.endswith(b"\n"))
-        good, _, _ = good_lines(block)
-        out += [text for text in good if is_turn(text)]
+        for part in plain.chunks(block):
+            if plain.turns(part) is not None:
+                out += part.split(b"\n")[:-1]
+            else:
+                out += [text for text in _sifted(_texts(part))[0] if kind_of(text) == "turn"]
         if lines <= 0 or len(block) < len(whole):
             break
     return out
@@ -115,25 +118,47 @@ def turns(fd: int, lines: int) -> list[bytes]:
 _TURN = b'{"record":"turn",'  # as every turn begins that a daemon has numbered
 
 
-def is_turn(text: bytes) -> bool:
-    """Tell whether a line that holds a record holds a turn, of whichever kind."""
+def kind_of(text: bytes) -> str:
+    """Return what a line that holds a record is to its run.
+
+    ``turn`` (of whichever kind), an end as the history's table calls it (``incomplete``, ``outcome``), else ``""``.
+    """
     if text.startswith(_TURN):
-        return True
+        return "turn"
     line = reader.parse_line(text)
-    return line is not None and line.record in TURN_KINDS
+    if line is None:
+        return ""
+    if line.record in TURN_KINDS:
+        return "turn"
+    if line.record != "ended":
+        return ""
+    return "outcome" if is_final(line.termination, line.final) else "incomplete"
 
 
-def good_lines(block: bytes) -> tuple[list[bytes], int, bool]:
-    """Return the lines of ``block`` that hold a record, how many were skipped as bad, and more.
+def _good(block: bytes) -> tuple[list[bytes], int, bool]:
+    """Return the records in ``block``, some joined by commas, how many lines are bad, and more.
 
     The last says whether they are the block's lines, all of them and as they stand.
     """
-    lines = block.split(b"\n")
-    if block.endswith(b"\n"):
-        del lines[-1]
-        if reader.all_lines(block, lines) is not None:
-            return lines, 0, True
-    return (*_sifted(lines), False)
+    good: list[bytes] = []
+    skipped, verbatim = 0, block.endswith(b"\n")
+    for lines in plain.chunks(block):
+        if plain.turns(lines) is not None:
+            good.append(lines.replace(b"\n", b",")[:-1])
+            continue
+        texts = _texts(lines)
+        some, bad = _sifted(texts)
+        verbatim = verbatim and some == texts
+        good += some
+        skipped += bad
+    return good, skipped, verbatim
+
+
+def _texts(lines: bytes) -> list[bytes]:
+    """Return lines without their ends; NULs behind the last one are no part of it if it has no newline."""
+    texts = lines.split(b"\n")
+    tail = texts.pop()
+    return texts if not tail else [*texts, tail.rstrip(b"\0") or tail]
 
 
 def _sifted(lines: list[bytes]) -> tuple[list[bytes], int]:
@@ -143,5 +168,5 @@ def _sifted(lines: list[bytes]) -> tuple[list[bytes], int]:
         if reader.parse_record(line) is None:
             skipped += bool(line.strip())
         else:
-            good.append(line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0"))
+            good.append(line.removeprefix(b"\xef\xbb\xbf"))
     return good, skipped

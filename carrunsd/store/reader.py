@@ -1,14 +1,17 @@
-"""Reading run files: records in pages, and one pass that says what a file holds.
+"""Reading run files: blocks of whole lines, and the record that a line holds, if it holds one.
 
-A bad line is skipped and counted and never hides the good ones around it; a whole last line without its
-newline counts, anything less is the torn tail.  Files are read in blocks, so memory does not grow with them.
-Nothing is written here.
+A bad line is skipped and counted and never hides the good ones around it.  Bad is what the seed's typed reader does
+not take (``typed`` has its types); what we write ourselves is told by a quicker look (``plain``).  Files are read
+in blocks, so memory does not grow with them.  Nothing is written here.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from carruns.protocol.records import Record
+from carrunsd.store import plain, strict, typed
 
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 256 << 20  # a longer one is no record: nothing that is written is half as long
@@ -24,7 +28,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Line(Struct, gc=False):
-    """What a scan wants of a line; the rest is skipped over without being built."""
+    """What a scan wants of a record."""
 
     record: str
     run_id: Any = None
@@ -38,13 +42,11 @@ class Line(Struct, gc=False):
     reason: Any = None
     detached: Any = None
     agent_name: Any = None
-    index: Any = None
+    index: Any = -1  # for whoever has no line, but what was read of it elsewhere
     writer: Any = None
     seq: Any = None
 
 
-_lines = msgspec.json.Decoder(Line)
-decode_lines = _lines.decode_lines
 _objects = msgspec.json.Decoder(dict[str, Any])
 #: What msgspec raises for input that is no record; RecursionError and UnicodeDecodeError are no DecodeError.
 BAD_LINE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -90,40 +92,18 @@ def read_blocks(
         yield start, b"".join(held)
 
 
-def all_lines(block: bytes, texts: list[bytes]) -> list[Line] | None:
-    """Decode a block, whose lines are ``texts``, in one call; ``None`` where each has to be looked at by itself.
-
-    What a scan skips over, msgspec does not look into, so UTF-8 and escapes that may be lone surrogates are
-    checked here.  It takes an object over two lines, too, and two on one line; but no object goes on with ``}``,
-    newline, ``{``, so as many objects as lines that begin and end so are one object a line.
-    """
-    if not all(text.startswith(b"{") and text.endswith(b"}") for text in texts):
-        return None
-    try:
-        if not block.isascii():
-            block.decode()
-        lines = decode_lines(block)
-    except BAD_LINE:
-        return None
-    whole = len(lines) == len(texts) and _MAY_BE_SURROGATE.search(block) is None
-    return lines if whole else None
-
-
-_MAY_BE_SURROGATE = re.compile(rb"\\u[dD]")  # as a regular expression it takes a quarter of the time of two finds
-
-
 def parse_line(text: bytes) -> Line | None:
     """Return what a scan wants of a line, ``None`` if it holds no record."""
-    if parse_record(text) is None:
-        return None
-    try:
-        return _lines.decode(_bare(text))
-    except BAD_LINE:
-        return None
+    record = parse_record(text)
+    return None if record is None else line_of(record)
 
 
-def _bare(text: bytes) -> bytes:
-    return text.removeprefix(_BOM).rstrip(b"\0")
+def line_of(record: dict[str, Any]) -> Line:
+    """Return what a scan wants of a record."""
+    return Line(**{name: record[name] for name in _LINE_FIELDS if name in record})
+
+
+_LINE_FIELDS = Line.__struct_fields__
 
 
 def records(fd: int) -> tuple[list[Record], int]:
@@ -131,22 +111,115 @@ def records(fd: int) -> tuple[list[Record], int]:
     out: list[Record] = []
     skipped = 0
     for _, block in read_blocks(fd):
-        for text in block.split(b"\n"):
-            record = parse_record(text)
-            if record is not None:
-                out.append(record)
-            elif text.strip():
-                skipped += 1
+        for lines in plain.chunks(block):
+            if plain.turns(lines) is not None:
+                out += map(Record, _objects.decode_lines(lines))
+                continue
+            whole = lines.endswith(b"\n")
+            for text in lines.split(b"\n"):
+                record = parse_record(text if whole else text.rstrip(b"\0"))
+                if record is not None:
+                    out.append(record)
+                elif text.strip():
+                    skipped += 1
     return out, skipped
 
 
 def parse_record(text: bytes) -> Record | None:
     """Return the record that a line holds, or ``None`` if it holds none."""
+    text = text.removeprefix(_BOM)
     try:
-        value = _objects.decode(_bare(text))
+        value = _objects.decode(text)
     except BAD_LINE:
         return None
-    return Record(value) if type(value.get("record")) is str else None
+    return None if _fault(value, text) else Record(value)
+
+
+def fault(text: bytes) -> str | None:
+    """Say why a line is no record, naming the field where one is to blame; ``None`` for one that is."""
+    text = text.removeprefix(_BOM)
+    try:
+        value = _objects.decode(text)
+    except BAD_LINE as error:
+        return f"not JSON, or no object: {error}" if str(error) else "not JSON"
+    return _fault(value, text)
+
+
+def is_object(text: bytes) -> bool:
+    """Tell whether a line is a whole JSON object, a record or not: what was cut off in the middle is none."""
+    try:
+        _objects.decode(text.removeprefix(_BOM))
+    except BAD_LINE:
+        return False
+    return True
+
+
+def _fault(value: dict[str, Any], text: bytes) -> str | None:
+    if strict.too_deep(text):
+        return "it nests deeper than 127 levels"
+    if strict.too_big_a_number(text):
+        return "a number is beyond a double"
+    return typed.fault(_closely(text) if _needs_a_closer_look(value, text) else value)
+
+
+def _needs_a_closer_look(value: dict[str, Any], text: bytes) -> bool:
+    """Tell whether a field may be given twice, or a whole number may be ``-0``, which is a float to serde.
+
+    An end is always looked at, for the numbers and names further in.
+    """
+    kind = value.get("record")
+    if kind == "ended" or _MAY_BE_A_NAME.search(text) is not None:
+        return True
+    if value.get("index") == 0 and b"-0" in text:
+        return True
+    names = typed.NAMES.get(kind, ()) if type(kind) is str else ()
+    doubled = [name for name in _quoted(("record", *names)) if text.count(name) > 1]
+    return bool(doubled) and not _all_inside(text, doubled)
+
+
+def _all_inside(text: bytes, names: list[bytes]) -> bool:
+    """Tell whether all but one of each of ``names``, which stand in the text more than once, are in values."""
+    values = [bytes(value) for value in _raw.decode(text).values()]
+    return all(text.count(name) == 1 + sum(value.count(name) for value in values) for name in names)
+
+
+_raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@functools.cache
+def _quoted(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(f'"{name}"'.encode() for name in names)
+
+
+#: An escape that stands for a letter of a field's name or for its ``_``.
+_MAY_BE_A_NAME = re.compile(rb"\\u00[567]")
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that knows which keys stood in it twice."""
+
+    doubled: frozenset[str] = frozenset()
+
+
+def _closely(text: bytes) -> dict[str, Any]:
+    """Return an object, known to be JSON, with what msgspec does not tell: keys given twice, and ``-0``."""
+    value: dict[str, Any] = json.loads(text, object_pairs_hook=_object, parse_int=_whole)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = _Object(pairs)
+    if len(out) < len(pairs):
+        counted = Counter(name for name, _ in pairs)
+        out.doubled = frozenset(name for name, count in counted.items() if count > 1)
+    return out
+
+
+def _whole(text: str) -> float:
+    return float(text) if text.startswith("-0") or len(text) > _MAX_INT_DIGITS else int(text)
+
+
+_MAX_INT_DIGITS = 300  # Python will not read a whole number of 5000
 
 
 def last_line(fd: int, size: int) -> Line | None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import tomli
 
-from carruns.protocol import times
 from carruns.protocol.records import RunStatus, RunSummary
+from carrunsd.store import chrono
 
 DEFAULT_MAX_PER_AGENT = 50
 DEFAULT_MAX_AGE_DAYS = 30
@@ -61,18 +62,25 @@ def started_ns(summary: RunSummary) -> int:
     return _ns(summary.started_at)
 
 
-def expired(runs: Iterable[RunSummary], retention: RetentionConfig, now_ns: int) -> list[tuple[RunSummary, str]]:
+def expired(
+    runs: Iterable[RunSummary],
+    retention: RetentionConfig,
+    now_ns: int,
+    *,
+    owner: Callable[[RunSummary], str] = attrgetter("agent_id"),
+) -> list[tuple[RunSummary, str]]:
     """Return which of the runs are to go, each with the reason (``"count"`` or ``"age"``).
 
     The newest terminal runs of each agent by ``started_at`` stay; age counts from the end.  A run in progress
-    neither goes nor takes a place (the seed's rule).
+    neither goes nor takes a place (the seed's rule).  ``owner`` says whose count a run is in.
     """
     over = sorted((run for run in runs if run.status is not RunStatus.IN_PROGRESS), key=started_ns, reverse=True)
     cutoff = now_ns - retention.max_age_days * _DAY_NS
     out = []
     taken: Counter[str] = Counter()
     for run in over:
-        rank, taken[run.agent_id] = taken[run.agent_id], taken[run.agent_id] + 1
+        agent = owner(run)
+        rank, taken[agent] = taken[agent], taken[agent] + 1
         if rank >= retention.max_per_agent:
             out.append((run, "count"))
         elif (_ns(run.ended_at) if run.ended_at else started_ns(run)) < cutoff:
@@ -82,7 +90,4 @@ def expired(runs: Iterable[RunSummary], retention: RetentionConfig, now_ns: int)
 
 @functools.lru_cache(16_384)
 def _ns(text: str) -> int:
-    try:
-        return times.parse(text)
-    except (ValueError, TypeError):
-        return 0
+    return chrono.instant(text) or 0

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 
-from carrunsd.store import reader
-
-MAX_TAIL_BYTES = 256 << 20  # a longer one is NULs that a file system left, no record
+from carrunsd.store import torn_tail
 
 
 class RunFile:
@@ -30,20 +28,16 @@ class RunFile:
         """Make the file end in a whole line: a torn tail goes, a whole last line gets its newline.
 
         ``healed`` says how many bytes were cut.  Only what stands behind the last newline is ever cut, and only
-        if it is no record: a bad line in the middle stays.  Raises ``OSError``.
+        if it is no whole object: a bad line stays.  Raises ``OSError``.
         """
         size = os.fstat(self.fd).st_size
-        tail_at = _last_newline(self.fd, size) + 1
-        tail = os.pread(self.fd, min(size - tail_at, MAX_TAIL_BYTES), tail_at)
-        whole = tail.rstrip(b"\0")
-        good = whole and len(tail) < MAX_TAIL_BYTES and reader.parse_record(whole) is not None
-        keep = tail_at + len(whole) if good else tail_at
+        keep, unterminated = torn_tail.whole_lines(self.fd, size)
         if keep < size:
             os.ftruncate(self.fd, keep)
             self.healed = size - keep
         self.size = keep
         self.broken = False
-        if keep > tail_at:
+        if unterminated:
             self.append(b"\n")
 
     def append(self, data: bytes) -> None:
@@ -77,15 +71,3 @@ class RunFile:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
-
-
-def _last_newline(fd: int, size: int) -> int:
-    """Return the offset of the last newline, -1 if there is none."""
-    end = size
-    while end > 0:
-        start = max(0, end - 65536)
-        found = os.pread(fd, end - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found
-        end = start
-    return -1

@@ -7,6 +7,7 @@ the client instead while one runs.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,8 +36,11 @@ class Root(type(Path())):  # type: ignore[misc]  # the concrete class of this pl
 class RunStore:
     """The runs under ``root`` (``<car dir>/runs``), one JSONL file each (docs/files.md).
 
+    It says of any store what the seed's reader says (``scan.Scan.seed_summary``): nothing that stands behind an end
+    reopens a run here, as the daemon's ``runs.resume`` does.
+
     Writing raises ``OSError`` when the disk refuses, :class:`~carrunsd.store.layout.NameConflictError` when two
-    ids meet on one file, ``ValueError`` for a record that a strict JSON reader would refuse.
+    ids meet on one file, ``ValueError`` for a record that the seed's typed reader would refuse.
     """
 
     def __init__(self, runs_root: str | os.PathLike[str], retention: RetentionConfig | None = None) -> None:
@@ -56,8 +60,8 @@ class RunStore:
 
     def append_records(self, agent_id: str, run_id: str, records: Iterable[AnyRecord]) -> None:
         """Append records to a run, all or none of them; the file is made if it is missing."""
-        given = list(records)
-        data = b"".join(_line(record) for record in given)
+        given = strict.one_end([as_map(record) for record in records])
+        data = b"".join(strict.line(record) for record in given)
         if not data:
             return
         for record in given:
@@ -92,8 +96,9 @@ class RunStore:
         self._write_one(ended, "ended")
 
     def _write_one(self, record: RunStarted | RunEnded | Mapping[str, Any], kind: str) -> None:
-        value = msgspec.to_builtins(record)
-        self.append_records(value["agent_id"], value["run_id"], [{"record": kind, **value}])
+        value = {"record": kind, **as_map(record)}
+        strict.check_record(value)
+        self.append_records(value["agent_id"], value["run_id"], [value])
 
     def get_run_trace(self, run_id: str) -> list[Record] | None:
         """Return a run's records, whichever agent it is of; ``None`` if there is no such run."""
@@ -112,18 +117,22 @@ class RunStore:
 
     def list_runs(self, agent_id: str) -> list[RunSummary]:
         """Return the summaries of an agent's runs, newest first; one bad file never hides another."""
-        found = self._summaries(layout.sanitize(agent_id))
-        runs = [summary for _, summary in found if summary.agent_id == agent_id]
+        place = layout.sanitize(agent_id)
+        found = (summary for _, summary in self._summaries(place))
+        runs = [run for run in found if not _meet(run.agent_id, agent_id)]
         return sorted(runs, key=retention.started_ns, reverse=True)
 
     def agent_for_run(self, run_id: str) -> str | None:
-        """Return the id of the agent that a run is of, ``None`` if there is no such run."""
+        """Return the id of the agent that a run is of, ``None`` if there is no such run.
+
+        A file that lies with another agent is that one's, as for the seed.
+        """
         agent_dir = self._find(run_id)
         if agent_dir is None:
             return None
         with self._reading(agent_dir, layout.sanitize(run_id) + layout.SUFFIX) as fd:
             started = scan.first_started(fd) if fd is not None else None
-        return started.agent_id if started else agent_dir
+        return started.agent_id if started and _meet(started.agent_id, agent_dir) else agent_dir
 
     def gc(self) -> int:
         """Remove the runs that retention lets go; return how many.  A run in progress is never removed."""
@@ -131,7 +140,9 @@ class RunStore:
         for agent_dir in self._agent_dirs():
             found = list(self._summaries(agent_dir))
             names = {id(summary): name for name, summary in found}  # a copied file has the same run id
-            for summary, _ in retention.expired((s for _, s in found), self._retention, time.time_ns()):
+            runs = (summary for _, summary in found)
+            owner = functools.partial(_owner, agent_dir)
+            for summary, _ in retention.expired(runs, self._retention, time.time_ns(), owner=owner):
                 with contextlib.suppress(OSError):
                     os.unlink(self._root / agent_dir / names[id(summary)])
                     removed += 1
@@ -156,7 +167,7 @@ class RunStore:
             file = RunFile(layout.open_for_append(name, dir_fd, create=False)[0])
         try:
             file.heal()
-            file.append(_line(record))
+            file.append(strict.line(record))
         finally:
             file.close()
 
@@ -193,20 +204,48 @@ class RunStore:
         with _closing(dir_fd):
             for name in list(layout.run_files(dir_fd)):
                 with contextlib.suppress(OSError), _closing(layout.open_for_reading(name, dir_fd)) as fd:
-                    summary = scan.scan(fd).summary()
+                    summary = scan.scan(fd).seed_summary()
                     if summary is not None:
                         yield name, summary
 
 
 def _is_of(fd: int, agent_id: str | None, run_id: str) -> bool:
-    """Tell whether the file is this run's: two ids may meet on one file, and are never mixed."""
+    """Tell whether the file is this run's: two ids may meet on one file, and are never mixed.
+
+    One that was copied or moved to where another run belongs is read as that run, as the seed does.
+    """
     started = scan.first_started(fd)
-    return started is None or (started.run_id == run_id and agent_id in (None, started.agent_id))
+    if started is None:
+        return True
+    return not _meet(started.run_id, run_id) and (agent_id is None or not _meet(started.agent_id, agent_id))
 
 
-def _check_ids(record: AnyRecord, agent_id: str, run_id: str) -> None:
+def _owner(agent_dir: str, run: RunSummary) -> str:
+    """Return whose run lies in an agent's directory: that agent's, whatever it says itself, as for the seed.
+
+    But two agents whose names on disk are the same do not share a count.
+    """
+    return run.agent_id if _meet(run.agent_id, agent_dir) else agent_dir
+
+
+def _meet(one: str, other: str) -> bool:
+    """Tell whether two different ids have the same name on disk."""
+    return one != other and layout.sanitize(one) == layout.sanitize(other)
+
+
+def as_map(record: AnyRecord) -> dict[str, Any]:
+    """Return a record as the object that it is on its line.  Raises ``ValueError`` where it is none."""
+    try:
+        value = msgspec.to_builtins(record)
+    except RecursionError:
+        raise strict.UnreadableError("the record nests too deep; a strict reader stops at 127 levels") from None
+    if not isinstance(value, dict):
+        raise strict.UnreadableError("a record is an object with a string `record` that names its kind")
+    return value
+
+
+def _check_ids(value: dict[str, Any], agent_id: str, run_id: str) -> None:
     """Raise ``NameConflictError`` for a ``started`` or ``ended`` of another run."""
-    value = msgspec.to_builtins(record)
     if value["record"] not in ("started", "ended"):
         return
     for name, wanted in (("agent_id", agent_id), ("run_id", run_id)):
@@ -238,10 +277,6 @@ def incomplete(
         reason=reason,
         final=final,
     )
-
-
-def _line(record: AnyRecord) -> bytes:
-    return strict.line(record)
 
 
 @contextlib.contextmanager

@@ -36,8 +36,8 @@ class Trash:
         with self._opened(path[0], create=True) as directory:
             name = _free_name(directory, path[1])
             os.rename(path[1], name, src_dir_fd=runs_dir_fd, dst_dir_fd=directory)
-            os.fsync(directory)
-        os.fsync(runs_dir_fd)
+            layout.sync_dir(directory)
+        layout.sync_dir(runs_dir_fd)
         return name
 
     def take(self, runs_dir_fd: int, path: Path) -> None:
@@ -45,8 +45,8 @@ class Trash:
         with self._opened(path[0], create=False) as directory:
             os.link(path[1], path[1], src_dir_fd=directory, dst_dir_fd=runs_dir_fd, follow_symlinks=False)
             os.unlink(path[1], dir_fd=directory)
-            os.fsync(directory)
-        os.fsync(runs_dir_fd)
+            layout.sync_dir(directory)
+        layout.sync_dir(runs_dir_fd)
 
     def agents(self) -> list[str]:
         """Return the names of the agents' directories here."""
@@ -62,16 +62,15 @@ class Trash:
         return False
 
     def expire(self, now: float, max_age_days: int) -> list[tuple[Path, int]]:
-        """Remove what has been here for longer; return the paths and their bytes."""
+        """Remove what has been here for longer; return the paths and their bytes.  What cannot go stays."""
         gone: list[tuple[Path, int]] = []
-        with contextlib.suppress(FileNotFoundError):
-            for agent in os.listdir(os.path.join(self._car_dir, TRASH_NAME)):
-                with self._opened(agent, create=False) as directory:
-                    for name in list(layout.run_files(directory)):
-                        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                        if status.st_ctime < now - max_age_days * 86_400:  # a rename sets the ctime
-                            os.unlink(name, dir_fd=directory)
-                            gone.append(((agent, name), status.st_size))
+        for agent in self.agents():
+            with contextlib.suppress(OSError), self._opened(agent, create=False) as directory:
+                for name in list(layout.run_files(directory)):
+                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    if status.st_ctime < now - max_age_days * 86_400:  # a rename sets the ctime
+                        os.unlink(name, dir_fd=directory)
+                        gone.append(((agent, name), status.st_size))
         return gone
 
     @contextlib.contextmanager
@@ -100,6 +99,11 @@ def _free_name(directory: int, name: str) -> str:
         candidate = f"{stem}.{number}{layout.SUFFIX}"
 
 
+def _as_text(name: str) -> str:
+    """Return a file's name as JSON can hold it: it may be no UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 class Removals:
     """The list of what was removed: one JSON object a line, the latest last, bounded."""
 
@@ -110,8 +114,8 @@ class Removals:
         """Add a line.  Failing to is no reason not to remove: the daemon's log has it too."""
         row: dict[str, Any] = {
             "removed_at": times.render(time.time_ns()),
-            "agent_id": path[0],
-            "run_id": path[1].removesuffix(layout.SUFFIX),
+            "agent_id": _as_text(path[0]),
+            "run_id": _as_text(path[1].removesuffix(layout.SUFFIX)),
             **(msgspec.to_builtins(summary) if summary is not None else {}),
             "bytes": size,
             "reason": reason,
@@ -126,10 +130,18 @@ class Removals:
         try:
             size = os.fstat(fd).st_size
             if size > MAX_REMOVED_BYTES:
-                tail = os.pread(fd, MAX_REMOVED_BYTES // 2, size - MAX_REMOVED_BYTES // 2)
-                os.ftruncate(fd, 0)
-                os.write(fd, tail[tail.find(b"\n") + 1 :])
-            if os.write(fd, line) < len(line):
+                self._halve(fd, size, line)
+            elif os.write(fd, line) < len(line):
                 raise OSError(errno.ENOSPC, "the list of removals came out short")
         finally:
             os.close(fd)
+
+    def _halve(self, fd: int, size: int, line: bytes) -> None:
+        """Put the younger half of the list, and ``line``, in its place: at no instant is there neither."""
+        tail = os.pread(fd, MAX_REMOVED_BYTES // 2, size - MAX_REMOVED_BYTES // 2)
+        fresh = self._path + ".new"
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+            file.write(tail[tail.find(b"\n") + 1 :] + line)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(fresh, self._path)

@@ -26,6 +26,7 @@ class Tree:
     def __init__(self, root: str) -> None:
         self.root = root
         self._root_fd = layout.ensure_root(root)
+        self._above = os.stat(os.path.dirname(root))
         self._dirs: OrderedDict[str, int] = OrderedDict()
 
     def close(self) -> None:
@@ -74,11 +75,20 @@ class Tree:
             here, held = os.stat(self.root, follow_symlinks=False), os.fstat(self._root_fd)
             if (here.st_dev, here.st_ino) == (held.st_dev, held.st_ino):
                 return
+        self._check_above()
         fd = layout.ensure_root(self.root) if create else layout.open_dir(self.root)
         for name in list(self._dirs):
             self.forget(name)
         os.close(self._root_fd)
         self._root_fd = fd
+
+    def _check_above(self) -> None:
+        """Where all that is around it was moved or replaced, nothing is made anew: another daemon may be there."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(os.path.dirname(self.root)), self._above):
+                return
+        message = f"{os.path.dirname(self.root)} was removed, moved or replaced under the daemon"
+        raise layout.StoreError(errno.ESTALE, f"{message}; send it again to the next one")
 
     def open(self, path: Path, *, create: bool) -> RunFile:
         """Open a run file for appending, its tail healed.
@@ -138,7 +148,12 @@ class Tree:
         """Unlink a run file."""
         os.unlink(path[1], dir_fd=self.directory(path[0]))
 
-    def agent_dirs(self) -> list[str]:
-        """Return the names of the agents' directories."""
+    def remove_dir(self, name: str) -> None:
+        """Remove an agent's directory, which must be empty."""
+        self.forget(name)
+        os.rmdir(name, dir_fd=self._root_fd)
+
+    def agent_dirs(self) -> dict[str, int]:
+        """Return the names of the agents' directories, and when each was changed last (ns since the epoch)."""
         self._check_root(create=True)
-        return list(layout.agent_dirs(self._root_fd))
+        return dict(layout.agent_dirs_changed(self._root_fd))

@@ -25,7 +25,7 @@ def sync_recent(root: str, since_ns: int) -> Iterator[OSError | None]:
     try:
         for name in layout.agent_dirs(root_fd):
             yield from _sync_dir(name, root_fd, since_ns)
-        os.fsync(root_fd)
+        layout.sync_dir(root_fd)
     except OSError as error:
         yield error
     finally:
@@ -45,7 +45,7 @@ def _sync_dir(name: str, root_fd: int, since_ns: int) -> Iterator[OSError | None
                 found += 1
                 yield _sync_file(file, directory)
         if found:
-            os.fsync(directory)
+            layout.sync_dir(directory)
     except OSError as error:
         yield error
     finally:

@@ -21,11 +21,17 @@ from carrunsd.store import strict
 from carrunsd.wire import requests
 from carrunsd.wire.errors import RequestError
 
+LONG_LINE_BYTES = 64 << 10
+MAX_VALUES = 250_000  # on one line; what is small by itself takes 100 times its bytes as objects
+MAX_BATCH = 1000  # requests in one array
+
 _LOOSE_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def quickly(block: bytes) -> list[Any] | None:
     """Return the requests on the lines of ``block``, ``None`` where each line has to be looked at by itself."""
+    if holds_too_many_values(block):
+        return None
     try:
         incoming = requests.decoder.decode_lines(block)
     except _LOOSE_FAULTS:
@@ -37,24 +43,44 @@ def quickly(block: bytes) -> list[Any] | None:
     return None
 
 
-def one_by_one(block: bytes) -> list[Any]:
-    """Return what stands on each line: requests, or how it is wrong."""
-    out: list[Any] = []
-    for line in block.split(b"\n"):
-        if line and not line.isspace():
-            try:
-                out.append(read(line))
-            except RequestError as error:
-                out.append(error)
-    return out
+def lines(block: bytes) -> list[bytes]:
+    """Return the lines of ``block``, for :func:`line` to look at each by itself."""
+    return [text for text in block.split(b"\n") if text and not text.isspace()]
+
+
+def line(text: bytes) -> Any:
+    """Return what stands on a line: a request, a list of them for a batch, or how it is wrong."""
+    try:
+        return read(text)
+    except RequestError as error:
+        return error.with_traceback(None)  # it would keep the frames, and with them the line
+
+
+def long_lines(block: bytes) -> list[Any]:
+    """For a thread: return the lines of ``block``, the long ones decoded already."""
+    return [line(text) if len(text) > LONG_LINE_BYTES else text for text in lines(block)]
+
+
+def holds_too_many_values(text: bytes) -> bool:
+    """Tell whether JSON ``text`` holds more values than one line may, by its commas and brackets."""
+    if len(text) <= 2 * MAX_VALUES or _signs(text) <= MAX_VALUES:
+        return False
+    return _signs(nesting.without_strings(text)) > MAX_VALUES
+
+
+def _signs(text: bytes) -> int:
+    return sum(occurrences(text, sign) for sign in (b",", b"[", b"{"))
 
 
 def read(line: bytes) -> Any:
     """Return the request in one ``line``, or a list of them (or of errors) for a batch.
 
     Raises :class:`RequestError` where there is none.  Turns with unknown fields come as
-    :class:`~carrunsd.requests.LooseRecordTurns`.
+    :class:`~carrunsd.wire.requests.LooseRecordTurns`.
     """
+    if holds_too_many_values(line):
+        message = f"the line holds more than {MAX_VALUES} values: send it in parts, or a large value as one string"
+        raise RequestError(errors.TOO_LARGE, message, None, max_values=MAX_VALUES)
     if line.lstrip()[:1] == b"[":
         return _read_batch(line)
     return _read_one(line)
@@ -66,6 +92,9 @@ def _read_batch(line: bytes) -> list[Any]:
     except _LOOSE_FAULTS:
         _name_fault(line)
         raise RequestError(errors.PARSE_ERROR, "the batch is not valid JSON", None) from None
+    if len(parts) > MAX_BATCH:
+        message = f"a batch may hold {MAX_BATCH} requests; this one has {len(parts)}"
+        raise RequestError(errors.TOO_LARGE, message, None, max_batch=MAX_BATCH)
     if not parts:
         raise RequestError(errors.INVALID_REQUEST, "a batch must hold at least one request", None)
     out: list[Any] = []
@@ -73,7 +102,7 @@ def _read_batch(line: bytes) -> list[Any]:
         try:
             out.append(_read_one(msgspec.json.encode(part)))
         except RequestError as error:
-            out.append(error)
+            out.append(error.with_traceback(None))
     return out
 
 

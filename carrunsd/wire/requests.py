@@ -1,7 +1,7 @@
 """The requests of the wire (docs/wire.md) as types: one struct a method, told apart by ``method``.
 
 ``decoder`` reads a block of lines in one call.  Its types say of a turn that it nests a few levels at most and
-holds ordinary numbers, so what it takes needs no other check; what it will not take goes to ``triage``, and there
+holds ordinary numbers, so what it takes needs no other check; what it will not take goes to ``decode``, and there
 to ``whole_decoder``, which takes all that is JSON.
 """
 
@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from carruns.protocol.messages import MAX_TURNS_PER_BATCH
 from carruns.protocol.records import Turn
+from carrunsd.store import plain
 
 Id = Union[int, float, str, None, UnsetType]
 _Seq = Annotated[int, Meta(ge=0)]
@@ -59,35 +60,8 @@ class RecordTurnsParams(Struct, gc=False):
     durable: bool = False
 
 
-def _json(levels: int) -> Any:
-    """Return the type of JSON values that nest ``levels`` deep and whose whole numbers have 64 bits."""
-    whole = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
-    scalar = Union[str, whole, float, bool, None]
-    if not levels:
-        return scalar
-    inner = _json(levels - 1)
-    return Union[scalar, list[inner], dict[str, inner]]  # type: ignore[valid-type]
-
-
-_QUICK_LEVELS = 6  # as deep as nearly all agents write; the type has twice as many nodes for each more
-_Json = _json(_QUICK_LEVELS)
-_JsonObject = dict[str, _json(_QUICK_LEVELS - 1)]  # type: ignore[misc, valid-type]
-_QUICK_TYPES: dict[str, Any] = {
-    "parameters": _Json,
-    "verifier_verdict": Union[str, _JsonObject],
-    "usage": Union[_JsonObject, None, UnsetType],
-    **dict.fromkeys(("output", "cli_outcome", "policy_rejected", "error", "metadata"), Union[_Json, UnsetType]),
-}
-
-#: :class:`Turn` with narrower types: the same fields in the same order.
-QuickTurn = msgspec.defstruct(
-    "QuickTurn",
-    [(f.name, _QUICK_TYPES.get(f.name, f.type), f.default) for f in msgspec.structs.fields(Turn)],
-    tag_field="record",
-    tag="turn",
-    forbid_unknown_fields=True,
-    gc=False,
-)
+#: :class:`Turn` with narrower types, as the store reads it in bulk.
+QuickTurn = plain.narrowed("QuickTurn")
 
 
 class QuickTurnsParams(Struct, gc=False):

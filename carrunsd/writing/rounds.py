@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 
+from carrunsd.store import layout
 from carrunsd.store.tree import ROOT, Tree
 from carrunsd.writing.journal import Journal
 
@@ -102,7 +103,7 @@ class Directory:
             if not self._tried:
                 self._tried = True
                 try:
-                    os.fsync(self.fd)
+                    layout.sync_dir(self.fd)
                     self._error = None
                 except OSError as error:
                     self._error = error

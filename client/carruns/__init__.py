@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         VersionMismatch,
     )
     from .protocol.records import Record, RunStatus
-    from .results import Delivery, Event, Trace
+    from .results import CancelRequest, Delivery, Event, Trace
     from .sync import Client, Run
 
     __version__: str
@@ -55,7 +55,7 @@ _HOMES = {
     ),
     "protocol.records": ("Record", "RunStatus"),
     "protocol.version": ("__version__",),
-    "results": ("Delivery", "Event", "Trace"),
+    "results": ("CancelRequest", "Delivery", "Event", "Trace"),
     "sync": ("Client", "Run"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -65,6 +65,7 @@ __all__ = [
     "AsyncClient",
     "AsyncRun",
     "Busy",
+    "CancelRequest",
     "CarrunsError",
     "Client",
     "Conflict",

@@ -28,6 +28,7 @@ SAFE = frozenset(
         "server.handshake", "server.ping", "server.stats", "runs.flush", "runs.list", "runs.agents",
         "runs.get_trace", "runs.agent_for_run", "runs.subscribe", "runs.unsubscribe", "runs.watch",
         "runs.unwatch", "runs.resume", "runs.gc", "runs.adopt_orphans", "runs.complete", "runs.abandon",
+        "runs.cancel",
     )
 )  # fmt: skip
 
@@ -166,6 +167,11 @@ def append(agent_id: str, run_id: str, records: Sequence[dict[str, Any]]) -> Cal
     return _number("runs.append", "count", agent_id=agent_id, run_id=run_id, records=list(records))
 
 
+def cancel(run_id: str, reason: str, key: str) -> Call[Record]:
+    """``runs.cancel``: answered when the run has ended.  The same key is one request, however often it is asked."""
+    return record("runs.cancel", run_id=run_id, idempotency_key=key, reason=reason)
+
+
 def adopt_orphans() -> Call[int]:
     """``runs.adopt_orphans``."""
     return _number("runs.adopt_orphans", "adopted")
@@ -205,13 +211,6 @@ def instant(moment: Instant | None) -> str | None:
     if isinstance(moment, datetime):
         moment = moment.astimezone(timezone.utc).timestamp()
     return times.render(round(moment * 1_000_000_000), 9)
-
-
-def evidence_items(evidence: Sequence[Any]) -> list[Any]:
-    """Return evidence as the wire has it; a bare text becomes an item of kind ``note``."""
-    return [
-        {"kind": "note", "description": item, "data": None} if isinstance(item, str) else item for item in evidence
-    ]
 
 
 class TraceBuilder:

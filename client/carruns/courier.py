@@ -105,8 +105,7 @@ class Courier:
         session.down()
         session.move(Phase.OPENING)
         if session.start is not None and not session.started:
-            start = calls.encode_params(session.start)
-            self.ask(session, "runs.start", start, partial(self._on_started, session))
+            self.ask(session, "runs.start", session.start, partial(self._on_started, session))
         resume = calls.encode_params({"run_id": session.run_id, "writer": session.writer})
         self.ask(session, "runs.resume", resume, partial(self._on_resumed, session))
 

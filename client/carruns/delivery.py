@@ -9,6 +9,7 @@ is cancelled. Nothing here raises because of the daemon or the disk unless ``str
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,7 +18,8 @@ from carruns import calls
 from carruns.connection import Answer
 from carruns.courier import Courier, log
 from carruns.engine import Engine, Reply, Steps
-from carruns.protocol import errors
+from carruns.guard import harmless
+from carruns.protocol import errors, times
 from carruns.results import Delivery
 from carruns.session import Phase, Session, Spool
 
@@ -36,16 +38,25 @@ class Deliverer:
         *,
         strict: bool,
         durable: bool,
+        now: Callable[[], int] = time.time_ns,
     ) -> None:
+        """``now`` returns nanoseconds since 1970: what is spooled says when it happened."""
         self.engine = engine
         self.courier = courier
         self._new_spool = new_spool
-        self._strict = strict
+        self._now = now
+        self.strict = strict
         self._in_vain = False  # whether a strict client has waited as long as it may; not again until all is well
         self._durable = durable
 
+    def after_defect(self, session: Session | None = None, *_: Any) -> Delivery | None:
+        """Something went wrong that nobody foresaw: the spool has what was not sent, and the agent its answer."""
+        self.spool_all()
+        return None if session is None else self.delivery(session)
+
     # --- turns ----------------------------------------------------------------------------------------------
 
+    @harmless
     def open_run(self, session: Session) -> Steps[None]:
         """Make a new run known to the daemon, or its start known to the spool.
 
@@ -58,10 +69,11 @@ class Deliverer:
             self._spool_unsent(session)
         if session.phase is Phase.OVER and session.refusal is not None:
             raise session.refusal
-        if not placed and self._strict:
+        if not placed and self.strict:
             self.courier.close(session, "not started")
             raise errors.NotStored(f"the run could not be started: {self._why(session)}")
 
+    @harmless
     def record(self, session: Session, turn: bytes) -> Steps[None]:
         """Take an encoded turn where the hot path could not, and see that it gets somewhere."""
         if session.phase is Phase.OVER:
@@ -74,17 +86,18 @@ class Deliverer:
             self.engine.push(line)
         yield from self.placed(session, seq)
 
+    @harmless
     def placed(self, session: Session, seq: int) -> Steps[None]:
         """See to it that turn ``seq``, just taken, is in the kernel, or in the spool, or counted as dropped."""
-        if session.link is not None and session.cost >= session.flush_at:
+        if session.link is not None and session.cost >= session.flush_due:
             self.courier.ask_flush(session)
         placed = False
         try:
-            placed = yield from self._settle(session, eager=self._strict)
+            placed = yield from self._settle(session, eager=self.strict)
         finally:
-            if not placed and not self._strict:
+            if not placed and not self.strict:
                 self._spool_unsent(session, newest=True)
-        if not placed and self._strict:
+        if not placed and self.strict:
             self._refuse(session, seq)
 
     def _drop_late(self, session: Session) -> None:
@@ -92,7 +105,7 @@ class Deliverer:
         if not session.warned:
             session.warned = True
             log.warning("run %s takes no more turns (%s): they are dropped", session.run_id, session.over)
-        if self._strict:
+        if self.strict:
             raise errors.NotStored(f"the run takes no more turns: {session.over}")
 
     def _refuse(self, session: Session, seq: int) -> None:
@@ -117,7 +130,7 @@ class Deliverer:
         def deadline(now: float) -> float:
             if session.phase is Phase.HELD:
                 return now  # the daemon cannot store: waiting here does not help the agent
-            if self._strict and engine.link is not None and not self._in_vain:
+            if self.strict and engine.link is not None and not self._in_vain:
                 return began + engine.timeout  # it is there, and only slow: no reason to raise
             if not engine.ready:
                 return engine.agent_deadline(now)
@@ -136,27 +149,35 @@ class Deliverer:
                 engine.lose(errors.AnswerTimeout("the daemon neither reads nor answers"))
         return placed
 
+    def look(self, session: Session) -> Steps[None]:
+        """Take what the daemon has said, and connect anew where that can be done at once; never waits."""
+        yield from self.engine.strive(lambda: True, lambda now: now, partial(self.courier.advance, session))
+
     # --- the spool ------------------------------------------------------------------------------------------
 
     def _spool_unsent(self, session: Session, *, newest: bool = False) -> None:
         """Write to the spool what is in memory only.  ``newest``: if that fails, the last turn may be dropped."""
-        if session.link is not None or session.phase is Phase.OVER or self._strict:
+        if session.link is not None or session.phase is Phase.OVER or self.strict:
             return
         if not session.unacked and (session.started or session.spool is not None) and not session.end_line:
             return
         try:
-            lines = list(session.unacked)
+            moment = self._stamp()
+            lines = [session.dated(line, moment) for line in session.unacked]
             if session.spool is None:
                 session.spool, session.offset = self._new_spool(), 0
                 lines.insert(0, session.header())
             if lines:
                 session.spool.append(b"".join(lines))
-        except OSError as error:
+        except Exception as error:  # whatever it is, the agent goes on
             self._not_spooled(session, error, newest=newest)
         else:
             session.spooled_all()
 
-    def _not_spooled(self, session: Session, error: OSError, *, newest: bool) -> None:
+    def _stamp(self) -> bytes:
+        return times.render(self._now(), 9).encode()
+
+    def _not_spooled(self, session: Session, error: Exception, *, newest: bool) -> None:
         if session.spool is not None and session.spool.size == 0:
             self.courier.clear_spool(session)
         if not session.warned:
@@ -179,6 +200,7 @@ class Deliverer:
 
     # --- flush ----------------------------------------------------------------------------------------------
 
+    @harmless
     def flush(self, session: Session, *, durable: bool = False) -> Steps[Delivery]:
         """Wait for the daemon's word on every turn so far; what it does not have by then is spooled."""
         durable = durable or self._durable
@@ -188,7 +210,7 @@ class Deliverer:
         finally:
             self._spool_unsent(session)
         delivery = self.delivery(session)
-        if self._strict and not (confirmed and delivery.ok):
+        if self.strict and not (confirmed and delivery.ok):
             raise errors.NotStored(f"not everything is stored: {delivery}")
         return delivery
 
@@ -236,11 +258,13 @@ class Deliverer:
 
     # --- the end of a run -----------------------------------------------------------------------------------
 
+    @harmless
     def finish(self, session: Session, method: str, params: dict[str, Any]) -> Steps[Delivery]:
         """End the run with ``runs.complete`` or ``runs.abandon``, after all its turns."""
         if session.phase is not Phase.OVER:
             encoded = calls.encode_params({"run_id": session.run_id, **params})
-            session.end, session.end_line = "pending", calls.line(method, encoded)
+            session.end = "pending"
+            session.end_line = calls.line(method, encoded[:-1] + b',"ended_at":"%b"}' % self._stamp())
             try:
                 if (yield from self._confirmed(session, durable=self._durable)):
                     yield from self._end_sent(session, method, encoded)
@@ -249,7 +273,7 @@ class Deliverer:
         elif not session.end:
             session.end = "refused"
         delivery = self.delivery(session)
-        if self._strict and not delivery.ok:
+        if self.strict and not delivery.ok:
             raise errors.NotStored(f"the run's end is not stored: {delivery}")
         return delivery
 
@@ -282,7 +306,7 @@ class Deliverer:
 
     def _spool_end(self, session: Session) -> None:
         """Spool the end behind the turns, and leave the file to the next daemon."""
-        if session.phase is Phase.OVER or self._strict:
+        if session.phase is Phase.OVER or self.strict:
             return
         session.down()
         self._spool_unsent(session)
@@ -290,7 +314,7 @@ class Deliverer:
             return
         try:
             session.spool.append(session.end_line)
-        except OSError as error:
+        except Exception as error:
             session.refusal = error
             return
         session.end = "spooled"
@@ -299,6 +323,7 @@ class Deliverer:
 
     # --- everything -----------------------------------------------------------------------------------------
 
+    @harmless
     def settle_all(self) -> Steps[None]:
         """Get the daemon's word for every run within what an outage may cost; the rest is spooled."""
         for session in list(self.courier.sessions.values()):

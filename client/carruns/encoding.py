@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from carruns.protocol import nesting
+from carruns.protocol import nesting, numbers
 from carruns.protocol.cut import cut, marker
+from carruns.protocol.framing import occurrences
 
 #: What we bend nests at most this deep: below a strict reader's 127 with the record around it.
 DEEPEST = 100
@@ -27,12 +28,27 @@ def text_of(value: Any) -> str:
     """Return what stands in a record for an object that JSON has no form for; never raises."""
     try:
         if hasattr(type(value), "__fspath__"):  # os.PathLike, without os
-            path = value.__fspath__()
-            return path.decode("utf-8", "replace") if isinstance(path, bytes) else str(path)
+            return path_text(value.__fspath__())
+        if isinstance(value, int):
+            return str(numbers.bent(value))
         shown = repr(value)
     except Exception as error:
         return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
     return shown if len(shown) <= LONG_STRING else cut(shown, LONG_STRING)
+
+
+def text(value: Any) -> str:
+    """Return ``value`` as text that a record may hold; never raises."""
+    return _clean(value if isinstance(value, str) else text_of(value))
+
+
+def path_text(path: str | bytes) -> str:
+    r"""Return a path as text: bytes that are no UTF-8 (surrogates in Python) as ``\xNN``."""
+    try:
+        given = path.encode("utf-8", "surrogateescape") if isinstance(path, str) else path
+        return given.decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return _clean(str(path))
 
 
 def _base_of(value: Any) -> Any:
@@ -53,7 +69,7 @@ encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_base_of).encode
 
 
 def bend(value: Any) -> bytes:
-    """Return JSON for any object: surrogates, cycles, depth and odd keys bent until a strict reader takes it."""
+    """Return JSON for any object: surrogates, cycles, depth, keys, numbers bent until a strict reader takes it."""
     return encode(_plain(value, 0, set()))
 
 
@@ -63,7 +79,7 @@ def encode_any(value: Any) -> bytes:
         encoded = encode(value)
     except Exception:  # whatever an object's own hooks raise as well
         return bend(value)
-    return _bent_if_deep(value, encoded)
+    return _bent_if_refused(value, encoded)
 
 
 def encode_each(values: Sequence[Any]) -> list[bytes]:
@@ -74,23 +90,30 @@ def encode_each(values: Sequence[Any]) -> list[bytes]:
     except Exception:
         return [encode_any(value) for value in values]
     return [
-        # As nesting.may_be_too_deep, without two calls for each.
+        # As _has_many_brackets, without two calls for each.
         text
-        if len(text) - len(text.replace(b"{", b"").replace(b"[", b"")) <= nesting.MAX_DEPTH
-        else _bent_if_deep(value, text)
+        if len(text) - len(text.replace(b"{", b"").replace(b"[", b"")) <= DEEPEST
+        and not numbers.may_hold_huge(text)
+        else _bent_if_refused(value, text)
         for value, text in zip(values, encoded, strict=True)
     ]
 
 
-def _bent_if_deep(value: Any, encoded: bytes) -> bytes:
-    if not nesting.may_be_too_deep(encoded) or surely_shallow((value,)) or not nests_too_deep(encoded):
+def _bent_if_refused(value: Any, encoded: bytes) -> bytes:
+    if numbers.may_hold_huge(encoded):
+        return bend(value)
+    if not _has_many_brackets(encoded) or surely_shallow((value,)) or not nests_too_deep(encoded):
         return encoded
     return bend(value)
 
 
 def nests_too_deep(encoded: bytes) -> bool:
     """Tell whether encoded JSON nests deeper than a strict reader takes, with room for the record around it."""
-    return nesting.may_be_too_deep(encoded) and nesting.depth(encoded) > DEEPEST
+    return _has_many_brackets(encoded) and nesting.depth(encoded) > DEEPEST
+
+
+def _has_many_brackets(encoded: bytes) -> bool:
+    return occurrences(encoded, b"{") + occurrences(encoded, b"[") > DEEPEST
 
 
 def surely_shallow(value: Any) -> bool:
@@ -127,8 +150,10 @@ _LEAVES = frozenset((str, int, float, bool, type(None)))
 
 def _plain(value: Any, level: int, above: set[int]) -> Any:
     """Return ``value`` made of dicts, lists and scalars only; ``above`` holds the ids of its containers."""
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | float):
         return value if type(value) in _SCALARS else _base_of(value)
+    if isinstance(value, int):
+        return numbers.bent(value)
     if isinstance(value, str):
         return _clean(value)
     if id(value) in above:
@@ -144,7 +169,7 @@ def _plain(value: Any, level: int, above: set[int]) -> Any:
         above.discard(id(value))
 
 
-_SCALARS = frozenset((type(None), bool, int, float))
+_SCALARS = frozenset((type(None), bool, float))
 
 
 def _plain_container(value: Any, level: int, above: set[int]) -> Any:
@@ -186,6 +211,12 @@ def mend(turn: bytes) -> bytes | None:
     if not isinstance(fields.get("verifier_verdict"), str | dict | None):
         mended["verifier_verdict"] = {"value": fields["verifier_verdict"]}
     return None if mended == fields else encode(mended)
+
+
+def has_field(turn: bytes, name: str) -> bool:
+    """Tell whether an encoded turn has a field ``name``, and be it null: it may not be given twice."""
+    fields = msgspec.json.decode(turn)
+    return isinstance(fields, dict) and name in fields
 
 
 _TEXTS = frozenset(("tool", "prompt", "started_at", "tool_call_id", "model"))

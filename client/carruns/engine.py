@@ -136,7 +136,7 @@ class Engine:
         if self._start_due:
             self._start_due = False
             self._starter.start()
-        elif failure := self._starter.failed():
+        if failure := self._starter.failed():
             self._hopeless(errors.DaemonUnavailable(f"the daemon could not be started: {failure}"))
 
     def _failed_try(self) -> None:

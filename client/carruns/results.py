@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, overload
 from msgspec import Raw
 from msgspec.json import Decoder
 
-from carruns.protocol.records import Record
+from carruns.protocol.records import TURN_KINDS, Record
 
 End = Literal["", "stored", "spooled", "pending", "refused"]
 
@@ -36,6 +36,22 @@ class Delivery(NamedTuple):
     def ok(self) -> bool:
         """Whether everything asked for so far is in the store."""
         return not (self.spooled or self.dropped or self.pending) and self.end in ("", "stored")
+
+    @property
+    def lost(self) -> str:
+        """Say what will never be in the store once this client is gone, ``""`` if it is there or in the spool."""
+        turns = self.dropped + self.pending
+        if not turns and self.end not in ("pending", "refused"):
+            return ""
+        what = f"{turns} turns of it" if self.end in ("stored", "spooled") else "its record"
+        return f"{what} could be neither delivered nor spooled: {self.reason or 'no reason is known'}"
+
+
+class CancelRequest(NamedTuple):
+    """Somebody asks that a run be ended: why, and the key under which it was asked (each is told once)."""
+
+    reason: str
+    idempotency_key: str
 
 
 class Event(NamedTuple):
@@ -89,8 +105,8 @@ class Trace(Sequence[Record]):
 
     @property
     def turns(self) -> list[Record]:
-        """The ``turn`` records."""
-        return [record for record in self if record.get("record") == "turn"]
+        """The turns, as they stand: ``turn`` records, and ``model_turn`` as CAR writes it."""
+        return [record for record in self if record.get("record") in TURN_KINDS]
 
     def __repr__(self) -> str:
         return f"<Trace of {self.run_id}: {len(self)} records, {self.skipped} skipped>"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from carruns import calls, encoding
+from carruns import encoding, outcome
 from carruns.core import Core
 from carruns.protocol import records, times
 from carruns.session import Session
@@ -64,9 +64,9 @@ class RunBase:
         }
         return {
             "status": status,
-            "summary": summary if isinstance(summary, str) else encoding.text_of(summary),
-            "evidence": calls.evidence_items(evidence),
-            "metrics": {**measured, **(metrics or {})},
+            "summary": encoding.text(summary),
+            "evidence": outcome.items(evidence),
+            "metrics": {**measured, **outcome.metrics(metrics or {})},
             "timestamp": times.render(time.time_ns(), 9),
         }
 

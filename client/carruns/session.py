@@ -15,7 +15,9 @@ many.
 ``phase`` moves as :data:`MOVES` says, and only through :meth:`Session.move`; the courier decides when.  ``link``
 is set exactly while the phase is LIVE: what has it may write turns to the socket.
 
-``cost`` counts what has been taken, so that one comparison on the hot path bounds both bytes and turns.
+``cost`` counts what has been taken, so that one comparison on the hot path bounds both bytes and turns: from
+``flush_at`` on a turn goes the slow way, which reads what the daemon has said.  That is where a flush is due, and
+every turn of a run that wants to hear of its cancellation.
 """
 
 from __future__ import annotations
@@ -23,9 +25,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
+
+import msgspec
 
 from carruns import encoding
+from carruns.cancelling import Cancelling
 from carruns.connection import Transport
 from carruns.protocol import messages
 from carruns.results import End
@@ -38,6 +43,7 @@ CHECK_COST = 512 * TURN_COST
 WINDOW_COST = 8 << 20
 
 _TURNS = b',"turns":['
+_STARTED_AT = b'"started_at"'
 
 
 class Phase(Enum):
@@ -114,14 +120,18 @@ class Session:
     """The sender of one run; see the module's text."""
 
     __slots__ = (
-        "__weakref__", "acked", "agent_id", "asked", "checks", "cost", "dropped", "end", "end_line", "end_sent",
-        "flush_at", "flushes", "gaps", "head", "held_for", "link", "mended", "next_seq", "offset", "over", "owed",
+        "__weakref__", "acked", "agent_id", "asked", "cancelling", "checks", "cost", "dropped", "end", "end_line",
+        "end_sent", "flush_at", "flush_due", "flushes", "gaps", "head", "held_for", "link", "mended", "next_seq",
+        "offset", "over", "owed",
         "phase", "refusal", "retry_at", "run_id", "sent", "spool", "spooled", "spooled_before", "start", "started",
         "stored_before", "tentative", "unacked", "warned", "window_from", "writer",
     )  # fmt: skip
 
-    def __init__(self, run_id: str, agent_id: str, writer: str, start: dict[str, Any] | None = None) -> None:
-        """Begin a sender; ``start`` is the ``runs.start`` that creates the run, if it may not exist yet."""
+    def __init__(self, run_id: str, agent_id: str, writer: str, start: bytes | None = None) -> None:
+        """Begin a sender; ``start`` is the ``runs.start`` that creates the run, if it may not exist yet.
+
+        Its parameters are encoded once, by who knows how: socket and spool get the same bytes.
+        """
         self.run_id, self.agent_id = run_id, agent_id
         self.start = start
         self.started = start is None
@@ -134,6 +144,7 @@ class Session:
         self.refusal: Exception | None = None
         self.warned = False
         self.retry_at = self.held_for = 0.0
+        self.cancelling = Cancelling()
         self.phase = Phase.DOWN
         self.link: Transport | None = None
         self._number_anew(writer)
@@ -149,7 +160,7 @@ class Session:
         self.unacked: deque[bytes] = deque()
         self.gaps: dict[int, int] = {}  # gap turns: their number, and how many turns each stands for
         self.cost = self.window_from = 0
-        self.flush_at = CHECK_COST
+        self._flush_after(CHECK_COST)
         self.flushes: deque[tuple[int, int]] = deque()
         self.offset = 0
 
@@ -264,9 +275,17 @@ class Session:
     def note_flush(self) -> int:
         """Note that a flush goes out behind all that was taken, and return the number it should show."""
         self.asked = self.next_seq - 1
-        self.flush_at = self.cost + CHECK_COST
+        self._flush_after(self.cost + CHECK_COST)
         self.flushes.append((self.asked, self.cost))
         return self.asked
+
+    def _flush_after(self, cost: int) -> None:
+        self.flush_due = cost
+        self.flush_at = cost if self.cancelling.callback is None else 0
+
+    def listen(self) -> None:
+        """The run has a callback now: every turn goes the way on which it is heard."""
+        self._flush_after(self.flush_due)
 
     def lost_by_daemon(self, acked: int) -> bool:
         """Tell whether what the daemon says it has does not fit what it said before."""
@@ -329,7 +348,7 @@ class Session:
     def header(self) -> bytes:
         """Return the line that opens the run for whoever drains the spool file."""
         if self.start is not None and not self.started:
-            return messages.request("runs.start", self.start)
+            return messages.request("runs.start", msgspec.Raw(self.start))
         return messages.request("runs.resume", {"run_id": self.run_id, "writer": self.writer})
 
     # --- lines ----------------------------------------------------------------------------------------------
@@ -337,6 +356,18 @@ class Session:
     def turn_of(self, line: bytes) -> bytes:
         """Return the encoded turn that a line of ours carries."""
         return line[line.index(_TURNS, len(self.head)) + len(_TURNS) : -4]
+
+    def dated(self, line: bytes, moment: bytes) -> bytes:
+        """Return a line for the spool: its turn says when it happened, which is not when it will be drained.
+
+        What the agent said itself stays.
+        """
+        turn = self.turn_of(line) if line.startswith(self.head) else b""
+        if turn[:1] != b"{" or (_STARTED_AT in turn and encoding.has_field(turn, "started_at")):
+            return line
+        at = len(line) - len(turn) - 4
+        rest = b"," + turn[1:] if turn != b"{}" else b"}"
+        return b'%b{%b:"%b"%b%b' % (line[:at], _STARTED_AT, moment, rest, line[-4:])
 
     def seq_of(self, line: bytes) -> int:
         """Return the number of a line of ours, ``-1`` if it carries no turn."""

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from carruns.protocol import paths
+from carruns.protocol import owners, paths
 from carruns.protocol.ids import uuid7
 
 _READ = 1 << 16
@@ -59,19 +59,21 @@ class SpoolFile:
         """Add whole lines; raises ``SpoolFullError`` at the bound, and what the disk says."""
         if self._room.used + len(data) > self._room.limit:
             raise SpoolFullError(f"the spool holds {self._room.used} bytes; its bound is {self._room.limit}")
-        if os.fstat(self._fd).st_nlink == 0:
+        status = os.fstat(self._fd)
+        if status.st_nlink == 0:
             raise FileNotFoundError("the spool file was removed")
         try:
             written = os.write(self._fd, data)
             if written != len(data):
                 raise OSError(f"only {written} of {len(data)} bytes could be written to the spool")
         except OSError:
-            os.ftruncate(self._fd, self.size)
+            os.ftruncate(self._fd, status.st_size)
             raise
-        self._grow(len(data))
+        self._grow(status.st_size + len(data))
 
-    def _grow(self, by: int) -> None:
-        self.size += by
+    def _grow(self, size: int) -> None:
+        """The file's size, as it is on the disk: an interrupt may have kept an earlier write from being counted."""
+        by, self.size = size - self.size, size
         self._room.used += by
 
     def lines(self, offset: int) -> Iterator[bytes]:
@@ -153,6 +155,7 @@ class _OpenDirectory:
         try:
             self._fd = os.open(self._directory, _DIRECTORY)
         except FileNotFoundError:
+            owners.refuse_foreign(self._directory.parent)
             make_private(self._directory.parent)
             make_private(self._directory)
             self._fd = os.open(self._directory, _DIRECTORY)

@@ -25,7 +25,6 @@ from carruns.results import Event
 
 _PAGE = 1000
 _FOREVER = float("inf")
-_STATUS_OF_END = {"outcome": "completed", "incomplete": "incomplete"}
 
 
 class _Snapshot(Struct):
@@ -96,6 +95,13 @@ class Subscriber:
             yield Wait(_FOREVER)
 
 
+def _status_of_end(record: Record) -> str:
+    """Every end but ``incomplete`` is final, and so is an ``incomplete`` that says so: a cancelled run's."""
+    termination = record.get("termination")
+    kind = termination.get("kind") if isinstance(termination, dict) else None
+    return "incomplete" if kind == "incomplete" and record.get("final") is not True else "completed"
+
+
 def _as_it_is(result: bytes | memoryview | Raw) -> bytes | memoryview | Raw:
     return result
 
@@ -140,9 +146,11 @@ class RunSubscriber(Subscriber):
 
     def _begin(self, snapshot: _Snapshot) -> Steps[None]:
         self.agent_id = snapshot.agent_id
-        if self.position < 0:
+        lines = 1 + len(snapshot.turns_so_far) + (snapshot.status != "in_progress")
+        if self.position < 0 and snapshot.line == lines:
             self._replay(snapshot)
-        else:
+        else:  # also at the beginning of a run that holds more than turns: a request to cancel it, a bad line
+            self.position = max(self.position, 1)
             yield from self._fetch(snapshot.line, snapshot.status)
         if snapshot.status != "in_progress":
             yield from self._fetch_end(snapshot)
@@ -198,8 +206,7 @@ class RunSubscriber(Subscriber):
         first = page.line - len(page.records)
         for number, raw in enumerate(page.records, start=1):
             record = Record(msgspec.json.decode(raw))
-            ended = record.get("termination") if record.get("record") == "ended" else None
-            now = status if not isinstance(ended, dict) else _STATUS_OF_END.get(str(ended.get("kind")), status)
+            now = _status_of_end(record) if record.get("record") == "ended" else status
             self._hand_out(record, max(at + 1, first + number), now)
 
     def _take(self, event: _TraceEvent) -> Steps[None]:

@@ -13,9 +13,12 @@ from typing import Any
 import msgspec
 
 from carruns import encoding
+from carruns.protocol import numbers
 
 log = logging.getLogger("carruns")
 
+#: No turn of at most so many bytes can nest too deep or hold a number that is too big.
+SHORT_TURN = 2 * encoding.DEEPEST
 #: A turn of at most this many bytes passes under any limit a daemon has; longer ones are looked at.
 PLAIN_TURN = 1 << 20
 #: Bytes of a line that are not the turn: method, ids, numbers.
@@ -38,11 +41,11 @@ class TurnEncoder:
         return self._max_line() - _LINE_OVERHEAD
 
     def check(self, fields: Any, turn: bytes) -> bytes:
-        """Return ``turn``, which is long or has many brackets, as it was encoded if it may stay so.
+        """Return ``turn``, which is long or has many brackets or digits, as it was encoded if it may stay so.
 
         Raises ``ValueError`` as :meth:`encode_slowly` does.
         """
-        if len(turn) <= PLAIN_TURN and encoding.surely_shallow(fields):
+        if len(turn) <= PLAIN_TURN and not numbers.may_hold_huge(turn) and encoding.surely_shallow(fields):
             return turn
         return self.encode_slowly(fields)
 
@@ -68,4 +71,6 @@ class TurnEncoder:
             raise ValueError(f"the turn has {len(turn)} bytes; the daemon takes {self.longest}")
         if encoding.nests_too_deep(turn):
             raise ValueError(f"the turn nests deeper than {encoding.DEEPEST}")
+        if numbers.may_hold_huge(turn) and encoding.encode_any(fields) != turn:
+            raise ValueError("the turn holds a whole number beyond a double; record it as text")
         return turn

@@ -34,8 +34,10 @@ def write_run(runs: Path, name: str, turns: int) -> None:
         for index in range(turns):
             turn = {"record": "turn", "index": index, "parameters": None, "output": f"{text}{index}"}
             file.write(json.dumps({**turn, "verifier_verdict": "not_run"}) + "\n")
-        termination = {"kind": "outcome", "status": "done", "outcome": {"status": "done", "summary": "enough"}}
-        ended = {"record": "ended", **ids, "termination": termination, "ended_at": "2026-11-25T11:00:00Z"}
+        at = "2026-11-25T11:00:00Z"
+        outcome = {"status": "done", "summary": "enough", "evidence": [], "metrics": {}, "timestamp": at}
+        termination = {"kind": "outcome", "status": "done", "outcome": outcome}
+        ended = {"record": "ended", **ids, "termination": termination, "ended_at": at}
         file.write(json.dumps(ended) + "\n")
 
 

@@ -92,8 +92,9 @@ def test_du_says_what_goes_and_when(live: Place) -> None:
     directory.mkdir(parents=True, mode=0o700)
     for n in range(4):
         ids = {"run_id": f"run-{n}", "agent_id": "a"}
-        end = {"kind": "outcome", "status": "done", "outcome": {"status": "done"}}
         at = f"2026-11-2{n}T00:00:00Z"
+        outcome = {"status": "done", "summary": "", "timestamp": at}
+        end = {"kind": "outcome", "status": "done", "outcome": outcome}
         lines: list[Any] = [{"record": "started", **ids, "intent": "x", "started_at": at}]
         lines.append({"record": "ended", **ids, "termination": end, "ended_at": at})
         (directory / f"run-{n}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -84,8 +84,8 @@ def test_show_counts_what_the_library_cut_in_either_form(live: Place) -> None:
 
 @pytest.mark.parametrize("daemon", [True, False])
 def test_every_view_tells_the_same_end(place: Place, daemon: bool) -> None:
-    outcome = {"status": "success", "summary": "went well", "evidence": [], "metrics": {}}
     ids, at = {"run_id": "r", "agent_id": "a"}, "2099-01-01T00:00:0"
+    outcome = {"status": "success", "summary": "went well", "evidence": [], "metrics": {}, "timestamp": f"{at}2Z"}
     records: list[dict[str, Any]] = [
         {"record": "started", **ids, "intent": "x", "started_at": f"{at}0Z"},
         {"record": "ended", **ids, "termination": {"kind": "outcome", "status": "success", "outcome": outcome},

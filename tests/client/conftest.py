@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.daemons import end_daemons
 from tests.support import Daemon
 
 
@@ -38,6 +39,13 @@ def stopped(base: Path, car: Path) -> Iterator[Daemon]:
 def daemon(stopped: Daemon) -> Daemon:
     """The real daemon, running."""
     return stopped.start()
+
+
+@pytest.fixture
+def daemons_end(car: Path) -> Iterator[None]:
+    """End whatever daemon was started, and wait until it is gone."""
+    yield
+    end_daemons(car)
 
 
 class _Kept(logging.Handler):

@@ -19,6 +19,7 @@ PROGRAMS = {"cli", "reading", "render"}
 CLAIMS = re.compile(r"\bPure\b|[Nn]o I/O")
 #: By whatever word they say it, these stay so: the list is what a docstring alone could lose.
 PURE = (
+    "cancelling",
     "connection",
     "session",
     "outage",
@@ -26,15 +27,17 @@ PURE = (
     "calls",
     "results",
     "fields",
-    "failures",
+    "outcome",
     "engine",
     "subscriber",
     "protocol/cut",
     "protocol/errors",
     "protocol/records",
+    "protocol/failures",
     "protocol/framing",
     "protocol/messages",
     "protocol/nesting",
+    "protocol/numbers",
     "protocol/times",
     "protocol/version",
 )

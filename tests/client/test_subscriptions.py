@@ -155,3 +155,15 @@ def test_a_daemon_that_does_not_come_back(car: Path, daemon: Daemon) -> None:
         daemon.stop()
         with pytest.raises(DaemonUnavailable):
             next(subscription)
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_run_that_was_cancelled(car: Path) -> None:
+    with Client(car) as client:
+        run_id = client.start(agent_id="agent", intent="be seen", detached=True).run_id
+        client.record_turns(run_id, [{"parameters": 0}])
+        client.cancel(run_id, "no longer wanted")
+        events = list(client.subscribe(run_id))
+    assert [event.record["record"] for event in events] == ["turn", "cancellation_requested", "ended"]
+    assert [event.line for event in events] == [2, 3, 4]
+    assert {event.status for event in events} == {"completed"}

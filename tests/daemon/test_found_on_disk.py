@@ -67,18 +67,20 @@ def test_a_store_full_of_odd_files(make_daemon: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "odd",
+    ("odd", "good"),
     [
-        b"\n",
-        b'\xef\xbb\xbf{"record":"turn","index":1}\n',
-        b'{"record":"turn","index":1}\0\0\0\n',
-        b'{"record":"turn","index":1}',
-        b'{"record":"turn","index":1',
-        b"no record\n",
-        b'{"record":"turn",\n"index":1}\n',
+        (b"\n", 0),
+        (b'\xef\xbb\xbf{"record":"turn","index":1}\n', 1),
+        (b'{"record":"turn","index":1}\0\0\0\n', 0),
+        (b'{"record":"turn","index":1}', 1),
+        (b'{"record":"turn","index":1}\0\0\0', 1),
+        (b'{"record":"turn","index":1', 0),
+        (b'{"record":"turn"}\n', 0),
+        (b"no record\n", 0),
+        (b'{"record":"turn",\n"index":1}\n', 0),
     ],
 )
-def test_a_trace_is_the_same_each_time_it_is_read(make_daemon: Make, odd: bytes) -> None:
+def test_a_trace_is_the_same_each_time_it_is_read(make_daemon: Make, odd: bytes, good: int) -> None:
     """Also where a line is a record, but not as it stands: what was seen to be good is not looked at again."""
     daemon = make_daemon(config=config(adopt_grace_secs=600)).start()
     daemon.stop()
@@ -100,9 +102,24 @@ def test_a_trace_is_the_same_each_time_it_is_read(make_daemon: Make, odd: bytes)
     first = read()
     assert len(first) > 2
     assert read() == read() == first
-    assert sum(len(page["records"]) for page in first) == 401 + (
-        b"index" in odd and b"1}" in odd and odd.count(b"\n") < 2
-    )
+    assert sum(len(page["records"]) for page in first) == 401 + good
+
+
+@pytest.mark.parametrize("index", [1 << 62, (1 << 63) - 1, (1 << 64) - 1])
+def test_an_index_at_the_end_of_the_range_leaves_room_for_what_follows(make_daemon: Make, index: int) -> None:
+    daemon = make_daemon(config=config(adopt_grace_secs=600)).start()
+    daemon.stop()
+    path = daemon.file("agent-a", "far")
+    path.parent.mkdir(mode=0o700, parents=True)
+    start = {"record": "started", "run_id": "far", "agent_id": "agent-a", "intent": "i", "started_at": _LONG_AGO}
+    path.write_text(f'{json.dumps(start)}\n{{"record":"turn","index":0}}\n{{"record":"turn","index":{index}}}\n')
+    daemon.start()
+    wire = daemon.wire()
+    wire.call("runs.resume", run_id="far")
+    assert wire.turns("far", "one", "two")["base_index"] == 1
+    assert wire.complete("far")["ok"]
+    assert wire.summary("far")["turn_count"] == 4
+    assert [record["index"] for record in daemon.records("agent-a", "far")[1:-1]] == [0, index, 1, 2]
 
 
 _LONG_AGO = "2026-01-01T00:00:00Z"

@@ -44,12 +44,13 @@ def test_gc_at_the_start_and_every_interval(make_daemon: Make) -> None:
 
 
 def test_gc_leaves_a_reopened_run_alone(make_daemon: Make) -> None:
-    daemon = make_daemon(config="[runs]\nmax_per_agent = 0\n").start()
+    daemon = make_daemon(config="[runs]\nmax_per_agent = 1\n").start()
     wire = daemon.wire()
-    kept, gone = wire.start(), wire.start()
+    kept, gone, newest = wire.start(), wire.start(), wire.start()
     wire.call("runs.abandon", run_id=kept)
     wire.call("runs.resume", run_id=kept)
     wire.complete(gone)
+    wire.complete(newest)
     wait_until(lambda: not daemon.file("agent-a", gone).exists())
     assert wire.turns(kept, "alive")["ok"]
     assert last(daemon, kept)["prompt"] == "alive"

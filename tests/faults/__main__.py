@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.faults import disk, fuzz, kills, neighbour, neighbours, power
+from tests.seed import requests, stores
+from tests.seed.peer import peer
 from tests.support import short_directory
 
 Figures = dict[str, Any]
@@ -46,6 +48,8 @@ def scenarios(seed: int, scale: float) -> dict[str, Callable[[], Figures]]:
         "shutdowns-everysec": lambda: power.shutdowns(seed, some(50), fsync="everysec"),
         "neighbours": lambda: _neighbours(max(1.0, 4 * scale)),
         "fuzz": lambda: fuzz.fuzz(seed, some(50_000)),
+        "seed-requests": lambda: requests.fuzz(peer(), seed, some(20_000)),
+        "seed-stores": lambda: stores.compare(peer(), seed, some(1_000)),
     }
 
 

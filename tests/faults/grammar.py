@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from typing import Any
 
 Json = dict[str, Any]
@@ -121,8 +120,6 @@ _ODD = (
     b"0001",
     b"//",
 )
-
-HUGE = re.compile(rb"[0-9][eE][+]?[0-9]{3}|[0-9]{300}")
 
 
 class Maker:

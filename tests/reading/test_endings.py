@@ -14,17 +14,23 @@ from carruns.protocol.records import Record
 from carruns.reading import run_files
 from carruns.reading.endings import end_that_counts, outcome_of
 
-TURN = Record(record="turn", index=0)
+TURN = Record(record="turn", index=0, parameters=None, verifier_verdict="not_run")
+IDS = {"run_id": "r", "agent_id": "a"}
 START = Record(record="started", run_id="r", agent_id="a", intent="x", started_at="2026-11-22T00:00:00Z")
 
 
 def outcome(number: int, status: str = "done") -> Record:
-    termination = {"kind": "outcome", "status": status, "outcome": {"status": status, "summary": str(number)}}
-    return Record(record="ended", termination=termination, ended_at=f"2026-11-22T00:00:{number:02d}Z")
+    when = f"2026-11-22T00:00:{number:02d}Z"
+    rest: dict[str, Any] = {"evidence": [], "metrics": {}, "timestamp": when}
+    its = {"status": status, "summary": str(number), **rest}
+    return Record(
+        record="ended", **IDS, termination={"kind": "outcome", "status": status, "outcome": its}, ended_at=when
+    )
 
 
 def incomplete(number: int) -> Record:
-    return Record(record="ended", termination={"kind": "incomplete"}, ended_at=f"2026-11-22T00:00:{number:02d}Z")
+    when = f"2026-11-22T00:00:{number:02d}Z"
+    return Record(record="ended", **IDS, termination={"kind": "incomplete"}, ended_at=when)
 
 
 @pytest.mark.parametrize(

@@ -41,3 +41,16 @@ def test_percentile() -> None:
     assert percentile([], 50) is None
     assert percentile([1.0], 95) == 1
     assert percentile([float(n) for n in range(1, 101)], 95) == 95
+
+
+def test_a_models_turn_counts_with_its_tokens(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, "cache_read_input_tokens": 900}
+    row = counted(tmp_path, {"record": "turn", "index": 0, "usage": {"input_tokens": 1}},
+                  {"record": "model_turn", "index": 1, "token_usage": usage}, ended(2, "success"))  # fmt: skip
+    assert (row["turns"], row["tokens"], row["cached_tokens"]) == (2, 106, 900)
+
+
+def test_a_cancelled_run_has_ended(tmp_path: Path) -> None:
+    cancelled = {**ended(3), "reason": "cancelled", "final": True}
+    row = counted(tmp_path, cancelled, {"record": "turn", "index": 0})
+    assert (row["in_progress"], row["success_rate"], row["median_ms"]) == (0, 0, 3000)

@@ -55,7 +55,8 @@ def scanned(data: bytes) -> scan.Scan:
     ids=["internal", "external", "external-rust", "adjacent", "adjacent-tc", "adjacent-type", "untagged", "bare"],
 )
 def test_an_outcome_in_every_encoding_serde_has(store: RunStore, termination: Any) -> None:
-    store.append_records("a", "r", [started("r", "a"), {**as_map(ended("r", "a")), "termination": termination}])
+    store.write_started(started("r", "a"))
+    put(store, {**as_map(ended("r", "a")), "termination": termination})
     summary = store.list_runs("a")[0]
     assert summary.status is RunStatus.COMPLETED
     assert summary.outcome_status == "success"
@@ -71,12 +72,53 @@ def test_an_outcome_in_every_encoding_serde_has(store: RunStore, termination: An
         {"Incomplete": {}},
         {"t": "Incomplete"},
         {"kind": "incomplete", "content": None},
-        None,
+        {"kind": "Incomplete"},
     ],
 )
 def test_incomplete_in_every_encoding_serde_has(store: RunStore, termination: Any) -> None:
-    store.append_records("a", "r", [started("r", "a"), {**as_map(ended("r", "a")), "termination": termination}])
+    store.write_started(started("r", "a"))
+    put(store, {**as_map(ended("r", "a")), "termination": termination})
     assert store.list_runs("a")[0].status is RunStatus.INCOMPLETE
+
+
+@pytest.mark.parametrize(
+    ("termination", "status"),
+    [
+        ({"kind": "cancelled"}, "cancelled"),
+        ({"kind": "failed", "error": "x"}, "failed"),
+        ({"kind": "whatever_may_come", "status": "odd"}, "odd"),
+        ("Cancelled", "cancelled"),
+        ({"failed": {"error": "x"}}, "failed"),
+        ({"type": "TimedOut"}, "timed_out"),
+    ],
+)
+def test_an_end_that_is_not_known_is_final(store: RunStore, termination: Any, status: str) -> None:
+    store.write_started(started("r", "a"))
+    put(store, {**as_map(ended("r", "a")), "termination": termination})
+    put(store, as_map(incomplete("r", "a")))
+    store.append_turns("a", "r", [turn(0, "late")])
+    for summary in (store.list_runs("a")[0], scanned((store.root / "a/r.jsonl").read_bytes()).summary()):
+        assert summary is not None
+        assert (summary.status, summary.outcome_status) == (RunStatus.COMPLETED, status)
+    assert store.adopt_orphans() == 0
+
+
+@pytest.mark.parametrize("termination", [None, 5, [], {}, "", {"kind": 5}, {"a": 1, "b": 2}, {"kind": "outcome"}])
+def test_what_says_no_end_is_none(store: RunStore, termination: Any) -> None:
+    store.write_started(started("r", "a"))
+    put(store, {**as_map(ended("r", "a")), "termination": termination})
+    assert store.list_runs("a")[0].status is RunStatus.IN_PROGRESS
+
+
+def test_an_incomplete_that_says_it_is_final_is_reopened_by_nothing(store: RunStore) -> None:
+    store.write_started(started("r", "a"))
+    put(store, {**as_map(incomplete("r", "a")), "reason": "cancelled", "final": True})
+    store.append_turns("a", "r", [turn(0, "late")])
+    put(store, as_map(incomplete("r", "a")))
+    found = scanned((store.root / "a/r.jsonl").read_bytes())
+    assert (found.status, found.outcome_status) == (RunStatus.COMPLETED, "cancelled")
+    summary = store.list_runs("a")[0]
+    assert (summary.status, summary.outcome_status) == (RunStatus.INCOMPLETE, "cancelled")
 
 
 @pytest.mark.parametrize(
@@ -91,11 +133,17 @@ def as_map(record: Any) -> dict[str, Any]:
     return value
 
 
+def put(store: RunStore, record: dict[str, Any]) -> None:
+    """Write a record as another program may."""
+    append_raw(store.root / "a/r.jsonl", json.dumps(record).encode() + b"\n")
+
+
 # -- ends --------------------------------------------------------------------------------------------------
 
 
 def test_an_outcome_is_final_whatever_follows(store: RunStore) -> None:
-    store.append_records("a", "r", [started("r", "a"), ended("r", "a", "failure"), incomplete("r", "a")])
+    store.append_records("a", "r", [started("r", "a"), ended("r", "a", "failure")])
+    store.append_records("a", "r", [incomplete("r", "a")])
     store.append_turns("a", "r", [turn(0, "late")])
     summary = store.list_runs("a")[0]
     assert summary.status is RunStatus.COMPLETED
@@ -103,15 +151,16 @@ def test_an_outcome_is_final_whatever_follows(store: RunStore) -> None:
     assert summary.turn_count == 1
 
 
-def test_incomplete_is_provisional(store: RunStore) -> None:
+def test_incomplete_is_provisional_for_the_daemon_and_the_last_word_for_the_seed(store: RunStore) -> None:
     store.append_records("a", "r", [started("r", "a"), incomplete("r", "a"), turn(0, "back again")])
-    assert store.list_runs("a")[0].status is RunStatus.IN_PROGRESS
-    assert store.list_runs("a")[0].ended_at is None
-    store.append_records("a", "r", [incomplete("r", "a")])
+    found = scanned((store.root / "a/r.jsonl").read_bytes())
+    assert (found.status, found.ended_at) == (RunStatus.IN_PROGRESS, None)
     assert store.list_runs("a")[0].status is RunStatus.INCOMPLETE
+    assert store.adopt_orphans() == 0
     store.append_records("a", "r", [ended("r", "a", "done", when="2026-05-05T05:05:05Z")])
-    assert store.list_runs("a")[0].status is RunStatus.COMPLETED
-    assert store.list_runs("a")[0].ended_at == "2026-05-05T05:05:05Z"
+    for summary in (store.list_runs("a")[0], scanned((store.root / "a/r.jsonl").read_bytes()).summary()):
+        assert summary is not None
+        assert (summary.status, summary.ended_at) == (RunStatus.COMPLETED, "2026-05-05T05:05:05Z")
 
 
 # -- bad lines ---------------------------------------------------------------------------------------------
@@ -154,38 +203,63 @@ def test_a_start_with_a_wrong_field_is_no_start(field: str, value: str) -> None:
     assert scanned(START[:begin] + value.encode() + START[end:]).summary() is None or value == '"x"'
 
 
+ENDED = (
+    b'{"record":"ended","run_id":"r","agent_id":"a","termination":{"kind":"incomplete"},'
+    b'"ended_at":"2026-01-01T00:00:00Z"}'
+)
 GOOD = [
     START,
+    b'{"record":"turn","index":0,"prompt":"p","parameters":null,"verifier_verdict":"not_run","writer":"w","seq":0}\n',
     b'{"record":"turn","index":0,"prompt":"p","writer":"w","seq":0}\n',
-    b'{"record":"turn","index":"odd","parameters":{"a":[1,2,{"b":null}]}}\n',
+    b'{"record":"turn","index":1,"parameters":{"a":[1,2,{"index":null}]}}\n',
     b'{"record":"note","text":"\xc3\xbc"}\n',
     b'\xef\xbb\xbf{"record":"turn","index":3}\n',
-    b'{"record":"ended","termination":{"kind":"incomplete"},"ended_at":5}\n',
-    b'{"record":"turn","seq":3,"writer":9}\r\n',
-    b'  {"record" : "turn"}  \n',
+    ENDED + b"\n",
+    b'{"record":"turn","index":1,"seq":3,"writer":9}\r\n',
+    b'  {"record" : "turn", "index" : 18446744073709551615}  \n',
+    b'{"record":"model_turn","index":4,"assistant_text":"x"}\n',
+    b'{"record":"turn","index":5,"parameters":' + b"[" * 126 + b"]" * 126 + b"}\n",
 ]
 BAD = [
     b"\0\0\0\0\n",
     b'{"record":"turn","index":2,"prom\n',
-    b'{"record":"turn","prompt":"\xff\xfe"}\n',
-    b'{"record":"turn","prompt":"\\ud800"}\n',
-    b'{"record":"turn"}{"record":"turn"}\n',
+    b'{"record":"turn","index":0,"prompt":"\xff\xfe"}\n',
+    b'{"record":"turn","index":0,"prompt":"\\ud800"}\n',
+    b'{"record":"turn","index":0}{"record":"turn","index":1}\n',
+    b'{"record":"turn","index":0}\0\n',
     b'{"record":5}\n',
     b'{"index":5}\n',
     b"[]\n",
     b'"turn"\n',
     b"null\n",
-    b'{"record":"turn","parameters":' + b"[" * 3000 + b"]" * 3000 + b"}\n",
+    b'{"record":"turn","index":0,"parameters":' + b"[" * 3000 + b"]" * 3000 + b"}\n",
+    b'{"record":"turn","index":0,"parameters":' + b"[" * 127 + b"]" * 127 + b"}\n",
+    b'{"record":"turn","index":0,"parameters":1e999}\n',
+    b'{"record":"turn","index":0,"duration_ms":' + b"9" * 400 + b"}\n",
     b'{"record":"turn",\n',
     b'"index":4}\n',
+    b'{"record":"turn"}\n',
+    b'{"record":"turn","index":"odd"}\n',
+    b'{"record":"turn","index":-1}\n',
+    b'{"record":"turn","index":-0}\n',
+    b'{"record":"turn","index":1.0}\n',
+    b'{"record":"turn","index":18446744073709551616}\n',
+    b'{"record":"turn","index":0,"prompt":5}\n',
+    b'{"record":"turn","index":0,"index":0}\n',
+    b'{"record":"turn","index":0,"\\u0069ndex":0}\n',
+    b'{"record":"turn","index":0,"prompt":"p","parameters":{"prompt":1},"prompt":"p"}\n',
+    b'{"record":"model_turn"}\n',
+    b'{"record":"ended","termination":{"kind":"incomplete"},"ended_at":5}\n',
+    ENDED.replace(b"T00", b"t00") + b"\n",
 ]
 BLANK = [b"\n", b"   \n", b"\r\n"]
-TAILS = [b"", b'{"record":"turn"', b'{"record":"turn"}', b"\0\0", b'{"record":"turn"}\0\0', b" "]
+TURN = b'{"record":"turn","index":0}'
+TAILS = [b"", TURN[:-1], TURN, b"\0\0", TURN + b"\0\0", b" "]
 
 
 @given(st.lists(st.sampled_from(GOOD + BAD + BLANK), max_size=8), st.sampled_from(TAILS))
 @example([b'{"record":"turn",\n', b'"index":4}\n'], b"")
-@example([b'{"record":"turn","prompt":"\xff\xfe"}\n'], b"")
+@example([b'{"record":"turn","index":0,"prompt":"\xff\xfe"}\n'], b"")
 @settings(max_examples=300, deadline=None)
 def test_scan_records_and_pages_agree(lines: list[bytes], tail: bytes) -> None:
     with short_directory() as base:
@@ -197,13 +271,13 @@ def test_scan_records_and_pages_agree(lines: list[bytes], tail: bytes) -> None:
             page, end = read_page(fd, 0, 0, None)
         finally:
             os.close(fd)
-    good = sum(line in GOOD for line in lines) + tail.startswith(b'{"record":"turn"}')
-    torn = tail.startswith((b"\0", b'{"record":"turn"')) and not tail.startswith(b'{"record":"turn"}')
+    good = sum(line in GOOD for line in lines) + tail.startswith(TURN)
+    torn = tail.startswith((b"\0", TURN[:-1])) and not tail.startswith(TURN)
     bad = sum(line in BAD for line in lines)
     assert len(trace) == len(json.loads(b"[%b]" % page.records)) == good
     assert skipped == page.skipped == found.skipped == bad + torn
-    assert found.turn_count == sum(record.record == "turn" for record in trace)
-    assert found.lines == page.cursor == len(lines) + tail.startswith(b'{"record":"turn"}')
+    assert found.turn_count == sum(record.record in ("turn", "model_turn") for record in trace)
+    assert found.lines == page.cursor == len(lines) + tail.startswith(TURN)
     assert end == found.size if found.unterminated else end == found.good_bytes
     decoded = msgspec.json.decode(b"[" + page.records + b"]")
     assert decoded == trace
@@ -246,13 +320,14 @@ def test_lines_longer_than_a_block_are_read(store: RunStore) -> None:
     ("data", "may_be_open"),
     [
         (START, True),
-        (START + b'{"record":"ended","termination":{"kind":"incomplete"}}\n', False),
-        (START + b'{"record":"ended","termination":{"kind":"incomplete"}}', False),
-        (START + b'{"record":"ended","x":"' + b"y" * 100_000 + b'"}\n', False),
-        (START + b'{"record":"ended"}\n{"record":"turn"}\n', True),
-        (START + b'{"record":"ended"}\n\0\0\0', True),
-        (START + b'{"record":"ended"}\n{"record":"en', True),
-        (START + b'{"record":"ended","x":"\xff"}\n', True),
+        (START + ENDED + b"\n", False),
+        (START + ENDED, False),
+        (START + ENDED[:-1] + b',"x":"' + b"y" * 100_000 + b'"}\n', False),
+        (START + ENDED + b'\n{"record":"turn","index":0}\n', True),
+        (START + ENDED + b"\n\0\0\0", True),
+        (START + ENDED + b'\n{"record":"en', True),
+        (START + ENDED[:-1] + b',"x":"\xff"}\n', True),
+        (START + ENDED[:-1] + b',"ended_at":1}\n', True),
     ],
 )
 def test_the_end_alone_never_calls_an_open_run_ended(base: Path, data: bytes, may_be_open: bool) -> None:
@@ -271,7 +346,28 @@ def test_a_scan_knows_writers_and_the_next_index() -> None:
         + b'{"record":"turn","index":9,"writer":"w","seq":1}\n'
         + b'{"record":"turn","index":3,"writer":"v","seq":0}\n'
         + b'{"record":"turn","index":-5}\n'
+        + b'{"record":"model_turn","index":9}\n'
     )
     assert found.writers == {"w": 1, "v": 0}
     assert found.next_index == 10
     assert found.turn_count == 4
+
+
+@pytest.mark.parametrize("index", [(1 << 62), (1 << 63) - 1, (1 << 64) - 1])
+def test_an_index_at_the_end_of_the_range_leaves_room_for_what_follows(index: int) -> None:
+    found = scanned(START + b'{"record":"turn","index":3}\n' + b'{"record":"turn","index":%d}\n' % index)
+    assert (found.turn_count, found.next_index) == (2, 4)
+
+
+def test_a_final_end_and_an_incomplete_behind_it_at_a_glance(base: Path) -> None:
+    """A seed ends what it cannot read: what counts stands before the last line, and a glance must not miss it."""
+    outcome = {"kind": "cancelled"}
+    line = json.dumps({**json.loads(ENDED), "termination": outcome, "ended_at": "2026-02-02T00:00:00Z"}).encode()
+    (base / "f").write_bytes(START + line + b"\n" + ENDED + b"\n")
+    fd = os.open(base / "f", os.O_RDONLY)
+    try:
+        for summary in (scan.glance(fd), scan.scan(fd).summary()):
+            assert summary is not None
+            assert (summary.status, summary.ended_at) == (RunStatus.COMPLETED, "2026-02-02T00:00:00Z")
+    finally:
+        os.close(fd)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
-from carrunsd.store import RetentionConfig, RunStatus, RunStore, RunSummary
+from carrunsd.store import RetentionConfig, RunStatus, RunStore, RunSummary, layout, scan
 from carrunsd.store.retention import MAX_DAYS, expired
 from tests.store.making import DAY, ago, append_raw, finished, incomplete, started
 
@@ -71,11 +72,17 @@ def test_incomplete_runs_count_and_go_like_completed_ones(base: Path) -> None:
     assert [run.run_id for run in store.list_runs("a")] == ["new"]
 
 
-def test_a_reopened_run_is_in_progress_and_stays(base: Path) -> None:
+def test_a_reopened_run_is_in_progress_for_the_daemon_and_incomplete_for_the_seed(base: Path) -> None:
     store = RunStore(base / "runs", RetentionConfig(max_per_agent=0, max_age_days=0))
     record = {"record": "turn", "index": 0}
     store.append_records("a", "r", [started("r", "a", ago(90 * DAY)), incomplete("r", "a"), record])
-    assert store.gc() == 0
+    with layout.opened(store.root, ("a", "r.jsonl")) as fd:
+        ours = scan.glance(fd)
+    assert ours is not None
+    assert ours.status is RunStatus.IN_PROGRESS
+    assert expired([ours], RetentionConfig(0, 0), time.time_ns()) == []
+    assert store.list_runs("a")[0].status is RunStatus.INCOMPLETE
+    assert store.gc() == 1
 
 
 def test_each_agent_has_its_own_count(base: Path) -> None:
@@ -117,15 +124,14 @@ def test_adopting_ends_each_file_that_is_in_progress(base: Path) -> None:
     assert [run.status for run in store.list_runs("a")] == [RunStatus.INCOMPLETE] * 2
 
 
-def test_a_time_nobody_can_read_counts_as_the_oldest_and_breaks_nothing(base: Path) -> None:
+def test_a_run_whose_time_nobody_can_read_is_none_and_breaks_nothing(base: Path) -> None:
     store = RunStore(base / "runs", RetentionConfig(max_per_agent=1, max_age_days=30))
     finished(store, "good", "a", begin=ago(5))
     finished(store, "odd", "a", begin=ago(5))
     text = (base / "runs/a/odd.jsonl").read_bytes()
     begin = text.index(b'"started_at":"') + len(b'"started_at":"')
     (base / "runs/a/odd.jsonl").write_bytes(text[:begin] + b"yesterday" + text[text.index(b'"', begin) :])
-    assert [run.run_id for run in store.list_runs("a")] == ["good", "odd"]
-    assert store.gc() == 1
+    assert store.gc() == 0
     assert [run.run_id for run in store.list_runs("a")] == ["good"]
 
 

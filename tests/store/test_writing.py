@@ -111,6 +111,9 @@ def test_a_record_of_another_run_is_refused(store: RunStore) -> None:
 # -- what is kept ------------------------------------------------------------------------------------------
 
 
+OUTCOME = {"status": "done", "summary": "", "timestamp": "2026-01-01T00:00:01Z", "x_own": 1}
+
+
 def test_unknown_fields_and_kinds_are_kept_as_they_came(store: RunStore) -> None:
     given: list[dict[str, Any]] = [
         {"record": "started", "run_id": "r", "agent_id": "a", "intent": "i", "started_at": "2026-01-01T00:00:00Z",
@@ -118,7 +121,7 @@ def test_unknown_fields_and_kinds_are_kept_as_they_came(store: RunStore) -> None
         {"record": "turn", "index": 7, "verifier_verdict": {"failed": {"why": "x"}}, "x_more": [1.5, True]},
         {"record": "checkpoint", "anything": {"goes": [None]}},
         {"record": "ended", "run_id": "r", "agent_id": "a", "ended_at": "2026-01-01T00:00:01.123456789Z",
-         "termination": {"kind": "outcome", "status": "done", "outcome": {"status": "done", "x_own": 1}}, "x": 2},
+         "termination": {"kind": "outcome", "status": "done", "outcome": OUTCOME}, "x": 2},
     ]  # fmt: skip
     store.append_records("a", "r", given)
     assert lines(store) == given

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from carruns import calls
 from carruns.calls import Call, Instant
+from carruns.cancelling import OnCancel
 from carruns.core import DEFAULT_SPOOL_BYTES, Core
 from carruns.process import tell_after_fork, tell_at_exit
 from carruns.protocol.ids import uuid7
@@ -55,7 +56,7 @@ class AsyncClient:
             durable=durable, spool_max_bytes=spool_max_bytes,
         )  # fmt: skip
         self._engine = self._core.engine
-        self._driver = AsyncDriver(self._engine)
+        self._driver = AsyncDriver(self._engine, self._core.listener)
         tell_after_fork(self)
         tell_at_exit(self)
 
@@ -83,6 +84,7 @@ class AsyncClient:
         detached: bool = False,
         metadata: Any = None,
         run_id: str | None = None,
+        on_cancel: OnCancel | None = None,
     ) -> Beginning[AsyncRun]:
         """Begin a run: ``async with client.run(...) as run``, or ``run = await client.run(...)``.
 
@@ -91,20 +93,29 @@ class AsyncClient:
         ``run_id`` makes beginning idempotent: the same id again goes on with the same run.  ``detached`` runs
         may be without a connection for long.  Raises what the daemon says where the fault is the caller's
         (``Conflict``, ``InvalidCall``); without a daemon the run begins in the spool.
+
+        ``on_cancel`` is called with a ``CancelRequest`` once for each request to cancel the run, by whatever call
+        of this client hears of it: with it every turn of this run looks (for some microseconds), and so do
+        ``flush``, questions and ``run.cancel_requested``; nothing does while the agent calls nothing.  What it
+        raises is logged.
         """
         details = {
             "agent_id": agent_id, "intent": intent, "outcome_description": outcome_description,
             "parent_run_id": parent_run_id, "session_id": session_id, "detached": detached, "metadata": metadata,
         }  # fmt: skip
-        return self._driver.begin(partial(self._begin, agent, run_id, details))
+        return self._driver.begin(partial(self._begin, agent, run_id, details, on_cancel))
 
-    async def _begin(self, agent: str, run_id: str | None, details: dict[str, Any]) -> AsyncRun:
-        session = self._core.new_session(agent, run_id, details)
+    async def _begin(
+        self, agent: str, run_id: str | None, details: dict[str, Any], on_cancel: OnCancel | None
+    ) -> AsyncRun:
+        session = self._core.new_session(agent, run_id, details, on_cancel)
         await self._driver.run(self._core.deliverer.open_run(session))
         return AsyncRun(self, session)
 
-    async def resume(self, run_id: str) -> AsyncRun:
+    async def resume(self, run_id: str, *, on_cancel: OnCancel | None = None) -> AsyncRun:
         """Go on recording a run that is in progress or ``incomplete``, under a writer name of one's own.
+
+        ``on_cancel`` as for :meth:`run`.
 
         Raises ``RunNotFound``, ``RunTerminal`` if it has an outcome, and what a question raises.
         """
@@ -112,7 +123,7 @@ class AsyncClient:
         found = await self._ask(calls.record("runs.resume", run_id=run_id, writer=writer))
         if found.get("status") == "completed":
             raise calls.run_has_outcome(run_id)
-        session = Session(run_id, str(found.get("agent_id", "")), writer)
+        session = self._core.listening(Session(run_id, str(found.get("agent_id", "")), writer), on_cancel)
         await self._driver.run(self._core.deliverer.open_run(session))
         return AsyncRun(self, session, turns_before=int(found.get("turn_count", 0)))
 
@@ -240,6 +251,17 @@ class AsyncClient:
     async def abandon(self, run_id: str, reason: str | None = None) -> Record:
         """``runs.abandon`` for any run."""
         return await self._ask(calls.record("runs.abandon", run_id=run_id, reason=reason))
+
+    async def cancel(
+        self, run_id: str, reason: str, idempotency_key: str | None = None, *, timeout: float | None = None
+    ) -> Record:
+        """``runs.cancel``: ask that a run be ended, wait until it has, and return the receipt.
+
+        Whoever owns the run is asked to end it; where nobody does within the daemon's ``cancel_grace_secs`` (10),
+        the daemon ends it.  ``timeout`` (seconds; else the client's) says how long to wait: ``AnswerTimeout`` does
+        not take the request back.  The same key is the same request, and has the same receipt.
+        """
+        return await self._ask(calls.cancel(run_id, reason, idempotency_key or uuid7()), timeout)
 
     async def append(self, agent_id: str, run_id: str, records: Sequence[dict[str, Any]]) -> int:
         """``runs.append``: records kept as they are given; returns how many."""

@@ -9,6 +9,7 @@ event loop at a time.
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -17,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 import anyio
 
+from carruns.cancelling import Listener
 from carruns.engine import Engine, Steps, Wait
 from carruns.sync.driver import Driver
 
@@ -39,8 +41,10 @@ _WRITE_SLICE = 0.02
 class AsyncDriver:
     """Runs steps for tasks that share an engine; see the module's text."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, listener: Listener | None = None) -> None:
+        """``listener`` has the callbacks that are to be called, ``None`` where nobody may be told anything."""
         self.engine = engine
+        self._listener = listener
         self.renew()
 
     def renew(self) -> None:
@@ -51,16 +55,48 @@ class AsyncDriver:
         self._changed: anyio.Event | None = None
 
     async def run(self, steps: Steps[T]) -> T:
-        """Run the steps to their end, waiting where they wait, and return what they return."""
+        """Run the steps to their end, waiting where they wait, and return what they return.
+
+        What goes wrong with the waiting itself is thrown into the steps, which know what is at stake.
+        """
+        failure: Exception | None = None
         try:
             while True:
                 self.engine.may_read = not self._reading
-                await self._wait(next(steps))
+                wait = next(steps) if failure is None else steps.throw(failure)
+                failure = None
+                if self._listener is not None and self._listener.due:
+                    await self._call_back(self._listener)  # which may have changed anything: no wait before a look
+                    continue
+                try:
+                    await self._wait(wait)
+                except Exception as error:
+                    failure = error
         except StopIteration as done:
-            return cast("T", done.value)
+            result = cast("T", done.value)
         finally:
             steps.close()
             self._tell()
+        if self._listener is not None and self._listener.due:
+            await self._call_back(self._listener)
+        return result
+
+    def look(self, steps: Steps[None]) -> None:
+        """Take the steps that need no wait.  Callbacks may have to be awaited: the next call that waits does so."""
+        self.engine.may_read = not self._reading
+        next(steps, None)
+        steps.close()
+        self._tell()
+
+    @staticmethod
+    async def _call_back(listener: Listener) -> None:
+        while listener.due:
+            awaited = listener.call_next()
+            if inspect.isawaitable(awaited):
+                try:
+                    await awaited
+                except Exception as error:  # as in ``Listener.call_next``
+                    listener.broken(error)
 
     def _tell(self) -> None:
         changed, self._changed = self._changed, None
@@ -106,7 +142,7 @@ class AsyncDriver:
 
     def blocking(self) -> Driver:
         """Return a driver for when no loop runs any more."""
-        return Driver(self.engine)
+        return Driver(self.engine, self._listener)
 
     @staticmethod
     def begin(begin: Callable[[], Awaitable[R]]) -> Beginning[R]:

@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from carruns.encoding import DEEPEST
 from carruns.fields import TurnFields
 from carruns.link import NOWAIT
-from carruns.protocol import nesting
-from carruns.results import Delivery
+from carruns.outcome import fitted
+from carruns.protocol import numbers
+from carruns.results import CancelRequest, Delivery
 from carruns.run_base import RunBase
-from carruns.session import TURN_COST, Session
-from carruns.turns import PLAIN_TURN
+from carruns.session import TURN_COST, Phase, Session
+from carruns.turns import PLAIN_TURN, SHORT_TURN
 
 if TYPE_CHECKING:
     from .client import AsyncClient
 
-_MAX_DEPTH = nesting.MAX_DEPTH
+_MAX_DEPTH = DEEPEST
+_STRIDE, _find_digits = numbers.STRIDE, numbers.find_in_sample
+_no_digit = frozenset(b"0123456789").isdisjoint
+_join = b"".join
 
 
 class AsyncRun(RunBase):
@@ -41,8 +46,19 @@ class AsyncRun(RunBase):
         """
         try:
             turn = self._encode(fields)
-            # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.
-            if len(turn) - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH or len(turn) > PLAIN_TURN:
+            size = len(turn)
+            # May it nest too deep?  Two memchr passes; bytes.count would take as long as the encoding.  Or hold a
+            # number beyond a double?  It would have a digit in every 308 bytes, nine in a row in every 34th.  (Of
+            # the first few hundred bytes one is looked at: a slice and a call cost as much as numbering the turn.)
+            if size > SHORT_TURN and (
+                size - len(turn.replace(b"{", b"").replace(b"[", b"")) > _MAX_DEPTH
+                or size > PLAIN_TURN
+                or (
+                    size > 308
+                    and (turn[308] in b"0123456789" if size < 617 else not _no_digit(turn[308::308]))
+                    and _find_digits(turn[::_STRIDE])
+                )
+            ):
                 turn = self._turns.check(fields, turn)
         except Exception:
             turn = self._turns.encode_slowly(fields)
@@ -56,15 +72,16 @@ class AsyncRun(RunBase):
                 # signal handlers, see there) and Link.push.
                 while True:
                     seq = session.next_seq
-                    line = b'%b%d,"turns":[%b]}}\n' % (session.head, seq, turn)
+                    line = _join((session.head, b"%d" % seq, b',"turns":[', turn, b"]}}\n"))
+                    size = len(line)
                     if session.next_seq == seq:
                         break
                 session.next_seq = seq + 1
                 session.unacked.append(line)
-                session.cost = cost = session.cost + len(line) + TURN_COST
+                session.cost = cost = session.cost + size + TURN_COST
                 try:
                     sent = link.send(line, NOWAIT)
-                    if sent == len(line) and cost < session.flush_at:
+                    if sent == size and cost < session.flush_at:
                         return
                     link.rest = line[sent:]
                 except BlockingIOError:
@@ -102,6 +119,18 @@ class AsyncRun(RunBase):
         """
         return await self._driver.run(self._core.deliverer.flush(self._session, durable=durable))
 
+    @property
+    def cancel_requested(self) -> CancelRequest | None:
+        """The first request to cancel this run that was heard (``reason``, ``idempotency_key``), else ``None``.
+
+        Looking takes what the daemon has said meanwhile, without waiting: microseconds, so a loop may look in
+        every round.  It goes on saying so after the run's end.
+        """
+        cancelling = self._session.cancelling
+        if cancelling.request is None and self._session.phase is not Phase.OVER:
+            self._driver.look(self._core.deliverer.look(self._session))
+        return cancelling.request
+
     def delivery(self) -> Delivery:
         """Say where the turns are, as far as is known now; asks nobody."""
         with self._driver.lock:
@@ -122,7 +151,7 @@ class AsyncRun(RunBase):
 
     async def complete(self, outcome: dict[str, Any]) -> Delivery:
         """End the run with an outcome as the wire has it; what was not stored by then is said in the answer."""
-        return await self._finish("runs.complete", {"outcome": outcome})
+        return await self._finish("runs.complete", {"outcome": fitted(outcome)})
 
     async def abandon(self, reason: str | None = None) -> Delivery:
         """End the run without an outcome: it becomes ``incomplete``."""

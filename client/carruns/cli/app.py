@@ -46,6 +46,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "end": ("record.end:end", "End a run."),
     },
     "Look after": {
+        "cancel": ("look_after.cancel:cancel", "Ask that an open run be ended."),
         "rm": ("look_after.rm:rm", "Move ended runs to the trash."),
         "prune": ("look_after.prune:prune", "Remove now what retention does not keep."),
         "trash": ("look_after.trash:trash", "List the trash, take a run back, empty it."),

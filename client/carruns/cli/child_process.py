@@ -27,6 +27,8 @@ from carruns.cli.passing.loop import Loop
 from carruns.cli.passing.signals import name_of
 from carruns.cli.passing.stream import Stream
 from carruns.cli.passing.target import Target
+from carruns.cli.stop_command import Stopping
+from carruns.results import CancelRequest
 
 #: How long output may come after the command's end before what still holds it is left alone, seconds.
 _GRACE = 0.3
@@ -44,6 +46,7 @@ class Ending:
     duration_ms: int = 0
     signals: list[str] = field(default_factory=list)
     problem: str = ""
+    cancelled: CancelRequest | None = None
     counts: dict[str, int] = field(default_factory=dict)
 
     def outcome(self) -> dict[str, Any]:
@@ -60,6 +63,8 @@ class Ending:
         """Return it as a sentence."""
         if self.problem:
             return self.problem
+        if self.cancelled is not None:
+            return f"cancelled: {self.cancelled.reason}"
         if self.signal_number:
             return f"ended by {name_of(self.signal_number)}"
         return f"exit code {self.code}" + (f" after {', '.join(self.signals)}" if self.signals else "")
@@ -74,6 +79,7 @@ class Child:
         environment: dict[str, str],
         record: Callable[..., None],
         limit: int,
+        stopping: Stopping,
         *,
         pty: bool = False,
     ) -> None:
@@ -85,6 +91,7 @@ class Child:
         self._shared = self._pty is None and terminals.is_shared()
         self._taken = signals.taken(shared=self._shared)
         self._ending = Ending()
+        self._stopping = stopping
         self._streams: list[Stream] = []
         self._typing: Stream | None = None  # what a person types into ``pty``
         self._wake = -1
@@ -99,6 +106,7 @@ class Child:
             if process is not None:
                 self._serve(process)
                 self._end(process.wait())
+                self._ending.cancelled = self._stopping.request
         finally:
             if self._pty is not None:
                 self._pty.restore()
@@ -171,13 +179,18 @@ class Child:
         self.loop.watch(exited, select.POLLIN, partial(self._exited, exited))
         while self._quiet_until == _FOREVER or any(stream.open for stream in self._streams):
             self.loop.wait(self._patience())
-            self.capture.tick(time.monotonic())
-            if time.monotonic() >= self._quiet_until:
+            now = time.monotonic()
+            self.capture.tick(now)
+            if now >= self._quiet_until:
                 break
+            if self._quiet_until == _FOREVER:  # while the command runs
+                self._stopping.tick(process, now)
         self.loop.forget(self._wake)
 
     def _patience(self) -> float | None:
         due = min(self._quiet_until, self.capture.due)
+        if self._quiet_until == _FOREVER:
+            due = min(due, self._stopping.due)
         return None if due == _FOREVER else due - time.monotonic()
 
     def _exited(self, exited: int, _: int) -> None:

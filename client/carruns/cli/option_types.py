@@ -12,8 +12,9 @@ from click.shell_completion import CompletionItem
 
 from carruns.cli import parse_units
 from carruns.cli.screen import warn
-from carruns.protocol.records import OUTCOME_STATUSES, Record
+from carruns.protocol.records import OTHER_ENDS, OUTCOME_STATUSES, Record
 from carruns.render import harmless
+from carruns.render.run_cells import SHORT
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,7 +86,7 @@ class Instant(_Number):
 
 
 #: What the STATUS column says for a status and for an outcome's, and what it stands for.
-SHOWN_AS = {"open": "in_progress", "partial": "partial_success"}
+SHOWN_AS = {short: word for word, short in SHORT.items()}
 
 
 class Word(_Text):
@@ -114,7 +115,7 @@ class Word(_Text):
 
 
 #: How a run can stand: what ``--status`` and ``--outcome`` of all commands that look take alike.
-STANDINGS = ("in_progress", "completed", "incomplete", *OUTCOME_STATUSES)
+STANDINGS = ("in_progress", "completed", "incomplete", *OUTCOME_STATUSES, *OTHER_ENDS)
 
 
 def stands(run: Mapping[str, Any], word: str | None) -> bool:

@@ -47,7 +47,7 @@ class Settings:
         """Return a client of this car directory's daemon."""
         from carruns import Client
 
-        return Client(self.car_dir, self.socket_option, autostart=autostart, timeout=timeout, strict=strict)
+        return Client(self.car_dir_option, self.socket_option, autostart=autostart, timeout=timeout, strict=strict)
 
     def source(self, *, quiet: bool = False) -> Source:
         """Return where to read runs from; says on standard error if that is the files, unless ``quiet``."""

@@ -20,13 +20,41 @@ CONFIG_NAME = "config.toml"
 MAX_SOCKET_PATH_BYTES = 107
 
 
+class NoHomeError(OSError):
+    """There is no home directory, so that ``~`` names nothing; the message says what to set."""
+
+
+def _absolute(chosen: str) -> Path:
+    """Return a path, absolute, its ``~`` expanded.  Raises :class:`NoHomeError` where that stays a ``~``.
+
+    (An unknown uid without ``$HOME``, as in containers; a relative ``$HOME`` would lead elsewhere from everywhere.)
+    """
+    expanded = os.path.expanduser(chosen)
+    empty = os.environ.get("HOME") == "" and chosen[1:2] in ("", "/")  # would name the root directory
+    if chosen.startswith("~") and (empty or not os.path.isabs(expanded)):
+        raise NoHomeError(
+            2,
+            "no home directory is known ($HOME is unset or relative): set HOME, or CAR_HOME to a directory",
+            chosen,
+        )
+    return Path(os.path.abspath(expanded))
+
+
+def home() -> Path:
+    """Return the home directory.  Raises :class:`NoHomeError`."""
+    return _absolute("~")
+
+
 def car_dir(explicit: str | os.PathLike[str] | None = None) -> Path:
-    """Return the car directory, absolute: ``explicit``, else ``$CAR_HOME``, else ``~/.car``."""
+    """Return the car directory, absolute: ``explicit``, else ``$CAR_HOME``, else ``~/.car``.
+
+    Raises :class:`NoHomeError`.
+    """
     chosen = os.fspath(explicit) if explicit else os.environ.get("CAR_HOME") or "~/.car"
-    return Path(os.path.abspath(os.path.expanduser(chosen)))
+    return _absolute(chosen)
 
 
 def socket_path(directory: Path, explicit: str | os.PathLike[str] | None = None) -> Path:
     """Return the socket's path: ``explicit``, else ``$CARRUNSD_SOCKET``, else in the car ``directory``."""
     chosen = os.fspath(explicit) if explicit else os.environ.get("CARRUNSD_SOCKET")
-    return Path(os.path.abspath(os.path.expanduser(chosen))) if chosen else directory / SOCKET_NAME
+    return _absolute(chosen) if chosen else directory / SOCKET_NAME

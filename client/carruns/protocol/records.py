@@ -31,6 +31,16 @@ class RunStatus(str, Enum):
 OUTCOME_STATUSES = ("success", "partial_success", "done", "give_up", "timeout", "failure")
 
 
+#: The kinds of records that are a turn: ours and the seed's, and a model's turn as CAR writes it.
+TURN_KINDS = ("turn", "model_turn")
+
+#: Which of its times says when a record of any kind was made: the first that it has.
+TIMES = ("recorded_at", "ended_at", "requested_at", "started_at")
+
+#: What a run's ``outcome_status`` may be beside them: a run that was cancelled; ends as CAR writes them.
+OTHER_ENDS = ("cancelled", "failed")
+
+
 class Record(dict[str, Any]):
     """A JSON object as it stands in the store, its keys readable as attributes too.
 

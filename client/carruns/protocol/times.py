@@ -65,6 +65,6 @@ def in_utc(text: str) -> str:
     Raises ``ValueError`` as :func:`parse` does.
     """
     nanoseconds = parse(text)
-    if text.endswith("Z"):
+    if text.endswith("Z") and text[10] == "T":  # RFC 3339 takes a small `t`, Rust's chrono does not
         return text
     return render(nanoseconds, 9)

@@ -53,11 +53,11 @@ def _that_counts(records: Sequence[Record]) -> Record | None:
 
 def _folded(records: Sequence[Record]) -> Record | None:
     from carrunsd.store.history import OPEN, History
-    from carrunsd.store.reader import Line
+    from carrunsd.store.reader import line_of
 
     history, end = History(writers={}), None
     for record in records:
-        line = Line(record=str(record.get("record")), termination=record.get("termination"))
+        line = line_of(record)
         history.take(line)
         if history.ended is line:
             end = record

@@ -16,15 +16,20 @@ from carruns.protocol.ids import uuid7
 from carruns.protocol.paths import RUNS_NAME
 from carruns.reading import run_files
 from carrunsd.store import layout, reader
+from carrunsd.store.doctor import mend
 
 
 @dataclass
 class Bundle:
-    """One run as a file has it.  ``left_out`` counts lines that could not be read."""
+    """One run as a file has it.
+
+    ``left_out`` counts lines that could not be read, ``mended`` those whose types were bent until they could be.
+    """
 
     started: dict[str, Any] | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
     left_out: int = 0
+    mended: int = 0
 
     @property
     def run_id(self) -> str:
@@ -57,25 +62,33 @@ def run_paths(paths: tuple[str, ...]) -> Iterator[Path]:
 
 def bundles_in(path: Path) -> Iterator[Bundle]:
     """Yield the runs of a file: each begins with ``started``.  Raises ``OSError``, ``ValueError``."""
-    bundle = Bundle()
-    turn = 0
+    bundle, known = Bundle(), _nothing_known(path)
     for line in _lines(path):
-        record = reader.parse_record(line)
+        record = reader.parse_record(line) or _mended(line, bundle, known)
         if record is None:
             bundle.left_out += 1
             continue
         if record["record"] == "started" and bundle.started is not None and record.get("run_id") != bundle.run_id:
             yield bundle
-            bundle, turn = Bundle(), 0
+            bundle, known = Bundle(), _nothing_known(path)
         if record["record"] == "started" and bundle.started is None:
             bundle.started = record
-        if record["record"] == "turn":
-            if type(record.get("index")) is not int:
-                record["index"] = turn
-            turn = max(turn, record["index"]) + 1
+        known.take(record)
         bundle.records.append(record)
     if bundle.records or bundle.left_out:
         yield bundle
+
+
+def _nothing_known(path: Path) -> mend.Known:
+    return mend.Known("", "", times.render(os.stat(path).st_mtime_ns, 9))
+
+
+def _mended(line: bytes, bundle: Bundle, known: mend.Known) -> dict[str, Any] | None:
+    """Return what a line that no typed reader takes was to say, as ``doctor --repair`` would write it."""
+    text = mend.mended(line, known)
+    record = None if text is None else reader.parse_record(text)
+    bundle.mended += record is not None
+    return record
 
 
 def plain_bundle(path: Path, agent: str | None, intent: str | None) -> Bundle:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carruns.protocol import times
+from carruns.protocol.records import TIMES
 
 SECOND = 1_000_000_000
 
@@ -20,7 +21,7 @@ def instant(text: object) -> int | None:
 
 def recorded_at(record: Mapping[str, Any]) -> int | None:
     """Return when a record of any kind was made, ``None`` where it does not say."""
-    return instant(record.get("recorded_at") or record.get("ended_at") or record.get("started_at"))
+    return instant(next((record[name] for name in TIMES if record.get(name)), None))
 
 
 def within(at: int, since: int | None, until: int | None) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carruns.reading.instants import SECOND, instant
+from carruns.render.turn_view import turn_of
 
 _RATE_SECONDS = 10.0
 
@@ -94,9 +95,10 @@ class OpenRuns:
     def _note(one: _Run, record: Mapping[str, Any]) -> None:
         text = record.get("recorded_at") or record.get("started_at")
         one.last_at = instant(text) or one.last_at or time.time_ns()
-        if record.get("record") == "turn":
-            one.tool = str(record.get("tool") or record.get("model") or "")
-            index = record.get("index")
+        turn = turn_of(record)
+        if turn is not None:
+            one.tool = str(turn.get("tool") or turn.get("model") or "")
+            index = turn.get("index")
             one.turns_seen = index + 1 if isinstance(index, int) else one.turns_seen
 
     # --- reading --------------------------------------------------------------------------------------------

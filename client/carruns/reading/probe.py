@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 from carruns.protocol.paths import LOCK_NAME, MAX_SOCKET_PATH_BYTES
 
+#: What looking at a daemon may cost: one that takes connections and does not answer (stopped, wedged) is not up.
+#: (One that is well answers within a quarter of this, whatever else it does.)
+LOOK_SECS = 1.0
 _PATIENCE = 0.9  # seconds
 _PING = b'{"jsonrpc":"2.0","id":0,"method":"server.ping"}\n'
 

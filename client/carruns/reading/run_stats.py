@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from carruns.failures import failed
-from carruns.protocol.records import Record
+from carruns.protocol.failures import failed
+from carruns.protocol.records import TURN_KINDS, Record
 from carruns.reading import run_files
 from carruns.reading.endings import Ends
 from carruns.reading.instants import instant, within
+from carruns.render.token_counts import Tokens, tokens_of
 from carrunsd.store import history, reader
 
 _GOOD = ("success", "done")
@@ -31,6 +32,8 @@ class _Line(Struct, gc=False):
     tool: Any = None
     duration_ms: Any = None
     usage: Any = None
+    token_usage: Any = None  # a model turn's, as CAR writes it
+    final: Any = None
     error: Any = None
     policy_rejected: Any = None
     cli_outcome: Any = None
@@ -41,14 +44,15 @@ _lines = msgspec.json.Decoder(_Line)
 
 class _Group:
     def __init__(self) -> None:
-        self.runs = self.open = self.good = self.ended = self.turns = self.failed = self.tokens = 0
+        self.runs = self.open = self.good = self.ended = self.turns = self.failed = 0
+        self.tokens = Tokens()
         self.took: list[float] = []
 
     def add(self, other: _Group) -> None:
         """Count its turns as well."""
         self.turns += other.turns
         self.failed += other.failed
-        self.tokens += other.tokens
+        self.tokens = self.tokens.plus(other.tokens)
 
 
 class _Run:
@@ -61,7 +65,7 @@ class _Run:
 
     def take(self, line: _Line) -> None:
         """Account for one line."""
-        if line.record == "turn":
+        if line.record in TURN_KINDS:
             self._turn(line)
         elif line.record == "started" and self.start is None:
             self.start = line
@@ -71,7 +75,8 @@ class _Run:
         tool = self.tools.setdefault(line.tool if isinstance(line.tool, str) else None, _Group())
         tool.turns += 1
         tool.failed += failed(line.error, line.policy_rejected, line.cli_outcome)
-        tool.tokens += _tokens(line.usage)
+        usage = line.token_usage if line.record == "model_turn" else line.usage
+        tool.tokens = tool.tokens.plus(tokens_of(usage))
         if isinstance(line.duration_ms, int | float):
             tool.took.append(line.duration_ms)
 
@@ -139,7 +144,7 @@ def _common(group: _Group) -> dict[str, Any]:
     took = sorted(group.took)
     return {
         "turns": group.turns, "median_ms": percentile(took, 50), "p95_ms": percentile(took, 95),
-        "failed_turns": group.failed, "tokens": group.tokens,
+        "failed_turns": group.failed, "tokens": group.tokens.total, "cached_tokens": group.tokens.cached,
     }  # fmt: skip
 
 
@@ -148,26 +153,14 @@ def percentile(ordered: list[float], share: int) -> float | None:
     return ordered[max(0, -(-len(ordered) * share // 100) - 1)] if ordered else None
 
 
-def _tokens(usage: Any) -> int:
-    """Return what ``usage`` sums to: its total if it says one, else what goes in and out."""
-    if not isinstance(usage, dict):
-        return 0
-    counts = {key: value for key, value in usage.items() if isinstance(value, int) and not isinstance(value, bool)}
-    if "total_tokens" in counts:
-        return counts["total_tokens"]
-    return sum(
-        counts.get(key, 0) for key in ("input_tokens", "output_tokens", "prompt_tokens", "completion_tokens")
-    )
-
-
 _TURN = Record(record="turn")
 
 
 def _for_the_end(line: _Line) -> Record:
     """A line as far as it bears on how the run ended."""
-    if line.record == "turn":
+    if line.record in TURN_KINDS:
         return _TURN
-    return Record(record=line.record, termination=line.termination, ended_at=line.ended_at)
+    return Record(record=line.record, termination=line.termination, final=line.final, ended_at=line.ended_at)
 
 
 def _parsed(file: run_files.RunFile) -> Iterator[_Line]:

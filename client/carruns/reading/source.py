@@ -12,7 +12,7 @@ from typing import Protocol
 from carruns.protocol import errors
 from carruns.protocol.paths import RUNS_NAME
 from carruns.protocol.records import Record
-from carruns.reading.probe import State, probe
+from carruns.reading.probe import LOOK_SECS, State, probe
 
 
 class Trace(Protocol):
@@ -58,7 +58,7 @@ def open_source(car_dir: Path, socket: Path, tell: Callable[[str], None]) -> Sou
 
         client = Client(car_dir, socket, autostart=False)
         try:
-            client.handshake()
+            client.call("server.ping", timeout=LOOK_SECS)
         except errors.CarrunsError as error:
             text = str(error)
         else:

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from carruns.protocol.records import TIMES
 from carruns.render import cells, harmless, units
+from carruns.render.other_records import CANCELLATION_KINDS, other_line
 from carruns.render.style import Style
+from carruns.render.turn_view import turn_of
 from carruns.render.value_lines import compact
 from carruns.render.whole_run import outcome_of
 
@@ -52,20 +55,37 @@ def _texts(record: Mapping[str, Any], style: Style) -> list[Styled]:
         return [(f"{style.mark('▶', '>')} {harmless.line(record.get('intent', ''))}", ("bold",))]
     if kind == "ended":
         return [_end(record, style.mark("■", "#"))]
-    if kind == "turn":
-        return _turn(record)
-    return [(harmless.line(compact(dict(record))), ("dim",))]
+    turn = turn_of(record)
+    if turn is not None:
+        return _turn(turn)
+    return [(other_line(record), ("yellow",) if kind in CANCELLATION_KINDS else ("dim",))]
 
 
 def _end(record: Mapping[str, Any], mark: str) -> Styled:
     outcome = outcome_of(record)
     if not outcome:
-        reason = record.get("reason") or "no outcome"
-        return f"{mark} incomplete: {harmless.line(reason)}", ("yellow", "bold")
+        return _other_end(record, mark)
     status = harmless.line(outcome.get("status", "?"))
     summary = harmless.line(outcome.get("summary") or "")
     text = f"{mark} {status}" + (f": {summary}" if summary else "")
     return text, ("green" if status in ("success", "done") else "red", "bold")
+
+
+def _other_end(record: Mapping[str, Any], mark: str) -> Styled:
+    """An end without an outcome: ``incomplete``, cancelled, or one of CAR's."""
+    termination = record.get("termination")
+    kind = termination.get("kind") if isinstance(termination, dict) else None
+    kind = record.get("reason") if record.get("final") is True and kind == "incomplete" else kind
+    reason = record.get("reason") or (termination.get("reason") if isinstance(termination, dict) else None)
+    name = harmless.line(kind or "incomplete")
+    said = (
+        f": {harmless.line(reason)}"
+        if reason and reason != kind
+        else ": no outcome"
+        if name == "incomplete"
+        else ""
+    )
+    return f"{mark} {name}{said}", ("yellow", "bold")
 
 
 def _turn(turn: Mapping[str, Any]) -> list[Styled]:
@@ -101,6 +121,6 @@ def _brief(value: Any) -> str:
 
 def _clock(record: Mapping[str, Any], now_ns: int) -> str:
     """The local time of day of a record, to the millisecond."""
-    text = record.get("recorded_at") or record.get("ended_at") or record.get("started_at")
+    text = next((record[name] for name in TIMES if record.get(name)), None)
     at = units.instant(text) or now_ns
     return f"{datetime.fromtimestamp(at / units.SECOND):%H:%M:%S.%f}"[:-3]  # noqa: DTZ006  # local, on purpose

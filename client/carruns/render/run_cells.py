@@ -16,14 +16,16 @@ _SHORTEST_ID = 13
 _STYLES = {
     "in_progress": "cyan", "incomplete": "yellow", "success": "green", "partial_success": "yellow", "done": "green",
     "give_up": "yellow", "timeout": "red", "failure": "red",
+    "cancelled": "yellow", "failed": "red",
 }  # fmt: skip
-_SHORT = {"in_progress": "open", "partial_success": "partial"}
+#: Words of a summary for which tables have a shorter one.
+SHORT = {"in_progress": "open", "partial_success": "partial"}
 
 
 def status_cell(run: Record) -> Cell:
     """Return how a run stands, or how it ended, in its colour.  ``run`` is a summary."""
     word = run.get("outcome_status") or run.status
-    return Cell(harmless.line(_SHORT.get(word, word)), (_STYLES.get(word, ""),))
+    return Cell(harmless.line(SHORT.get(word, word)), (_STYLES.get(word, ""),))
 
 
 def duration_of(run: Record, now_ns: int) -> float | None:

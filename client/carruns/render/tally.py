@@ -5,9 +5,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-from carruns.failures import turn_failed
+from carruns.protocol.failures import turn_failed
 from carruns.protocol.records import Record
 from carruns.render.missing import Missing
+from carruns.render.token_counts import Tokens, tokens_of
+from carruns.render.turn_view import turn_of
 from carruns.render.units import turn_times
 
 _NO_TIME = -1
@@ -19,7 +21,7 @@ class Tally:
     def __init__(self) -> None:
         self.started = Record()
         self.turns = self.failed = self.others = 0
-        self.tokens: dict[str, int] = {}
+        self.tokens = Tokens()
         self.missing = Missing()
         self._times = array("q")  # of each turn, so that the timeline can be drawn in any width
         self._failed = bytearray()
@@ -29,8 +31,9 @@ class Tally:
     def take(self, record: Record) -> None:
         """Account for one record."""
         kind = record.get("record")
-        if kind == "turn":
-            self._turn(record)
+        turn = turn_of(record)
+        if turn is not None:
+            self._turn(turn)
         elif kind == "started":
             self.started = self.started or record
         elif kind != "ended":
@@ -47,10 +50,7 @@ class Tally:
         key = tool if isinstance(tool, str) else None
         self._tool_of.append(self._tools.setdefault(key, len(self._tools)))
         self.missing.take(turn)
-        usage = turn.get("usage")
-        for name, value in usage.items() if isinstance(usage, dict) else ():
-            if isinstance(value, int) and not isinstance(value, bool):
-                self.tokens[name] = self.tokens.get(name, 0) + value
+        self.tokens = self.tokens.plus(tokens_of(turn.get("usage")))
 
     def times(self) -> Iterator[tuple[int, bool]]:
         """Yield when each turn was, as an instant, and whether it failed; those that do not say are left out."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from carruns.protocol.records import Record
 from carruns.render import harmless, units
+from carruns.render.other_records import CANCELLATION_KINDS, other_line
 from carruns.render.run_cells import status_cell
 from carruns.render.style import Style
 from carruns.render.timeline import GAP_SHARE, gaps_between, sparkline
@@ -102,8 +103,14 @@ class TraceView:
     def _holds(self) -> str:
         tally = self._tally
         parts = [units.counted(tally.turns, "turn"), units.size(self._run.summary.bytes)]
-        parts += [f"{units.count(value)} {key.replace('_', ' ')}" for key, value in tally.tokens.items()]
+        parts += [f"{units.count(number)} {name}" for name, number in self._tokens() if number]
         return ", ".join(parts + ([f"{tally.failed} failed"] if tally.failed else []))
+
+    def _tokens(self) -> Iterator[tuple[str, int]]:
+        """Yield what the turns took in all, by name."""
+        found = self._tally.tokens
+        yield from (("input tokens", found.fresh), ("output tokens", found.output), ("tokens", found.unsplit))
+        yield from (("cached tokens", found.read), ("tokens written to the cache", found.written))
 
     # --- turns ----------------------------------------------------------------------------------------------
 
@@ -126,7 +133,10 @@ class TraceView:
 
     def _others(self) -> Iterator[str]:
         for record in self._run.others():
-            yield from self._turn.part("unknown", record, "yellow")
+            if record.get("record") in CANCELLATION_KINDS:
+                yield self._paint(f"  {self._style.mark('✕', 'x')} {other_line(record)}", "yellow")
+            else:
+                yield from self._turn.part("unknown", record, "yellow")
 
     def _end(self) -> Iterator[str]:
         end = self._run.end
@@ -134,7 +144,8 @@ class TraceView:
             yield self._paint("in progress" if self._run.in_progress else "no end is recorded", "cyan")
             return
         outcome = outcome_of(end)
-        reason = f" ({harmless.line(end['reason'])})" if end.get("reason") else ""
+        said = end.get("reason")
+        reason = f" ({harmless.line(said)})" if said and said != self._run.summary.get("outcome_status") else ""
         yield f"{self._paint('ended', 'dim')} {self._status()}{reason}"
         yield from self._turn.part("summary", outcome.get("summary") or None, "dim")
         for item in outcome.get("evidence") or []:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from carruns.failures import turn_failed
+from carruns.protocol.failures import turn_failed
 from carruns.protocol.records import TURN_FIELDS, Record
 from carruns.render import cells, harmless, units
 from carruns.render.style import Style
+from carruns.render.token_counts import tokens_of
 from carruns.render.units import turn_times
 from carruns.render.value_lines import compact, value_lines
 
@@ -62,8 +63,9 @@ class TurnLines:
         if isinstance(took, int | float):
             bits.append(self._paint(f"took {units.duration(took / 1000)}", "dim"))
         usage = turn.get("usage")
-        if isinstance(usage, dict):
-            bits.append(self._paint(cells.fit(_tokens(usage), 40), "dim"))
+        if isinstance(usage, dict) and usage:
+            words = tokens_of(usage).words() or harmless.line(compact(usage))
+            bits.append(self._paint(cells.fit(words, 60), "dim"))
         if turn.get("policy_rejected") is not None:
             bits.append(self._paint(" REJECTED ", "red", "reverse"))
         elif turn.get("error") is not None:
@@ -93,12 +95,3 @@ class TurnLines:
             yield from self.part(str(output.get("stream", "out")), output["text"], "green")
         else:
             yield from self.part("out", output, "green")
-
-
-def _tokens(usage: dict[str, Any]) -> str:
-    parts = [
-        f"{units.count(usage[key])} {short}"
-        for key, short in (("input_tokens", "in"), ("output_tokens", "out"))
-        if isinstance(usage.get(key), int)
-    ]
-    return " / ".join(parts) or harmless.line(compact(usage))

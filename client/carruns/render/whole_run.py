@@ -12,10 +12,11 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from carruns.protocol.records import Record
+from carruns.protocol.records import TURN_KINDS, Record
 from carruns.render import units
 from carruns.render.run_cells import duration_of
 from carruns.render.tally import Tally
+from carruns.render.turn_view import turn_of
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,22 @@ class WholeRun:
         return self.tally.started
 
     def turns(self, places: Container[int]) -> Iterator[Record]:
-        """Yield those turns whose places are wanted, counted from 0, as they are read."""
+        """Yield those turns, of either kind, whose places are wanted, counted from 0, as they are read."""
         place = -1
         for record in self.records:
-            if record.get("record") == "turn":
+            if record.get("record") in TURN_KINDS:
                 place += 1
-                if place in places:
-                    yield record
+                turn = turn_of(record) if place in places else None
+                if turn is not None:
+                    yield turn
                 if place + 1 == self.tally.turns:
                     return  # what was recorded since then is not told of
 
     def others(self) -> Iterator[Record]:
-        """Yield the records of kinds that nobody knows."""
+        """Yield the records that are no turn, no start and no end."""
         if self.tally.others:
-            yield from (one for one in self.records if one.get("record") not in ("started", "turn", "ended"))
+            known = ("started", "ended", *TURN_KINDS)
+            yield from (one for one in self.records if one.get("record") not in known)
 
     @property
     def began(self) -> int | None:

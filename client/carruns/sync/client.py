@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from carruns import calls
 from carruns.calls import Call, Instant
+from carruns.cancelling import OnCancel
 from carruns.core import DEFAULT_SPOOL_BYTES, Core
 from carruns.process import tell_after_fork, tell_at_exit
 from carruns.protocol.ids import uuid7
@@ -56,7 +57,7 @@ class Client:
             durable=durable, spool_max_bytes=spool_max_bytes,
         )  # fmt: skip
         self._engine = self._core.engine
-        self._driver = Driver(self._engine)
+        self._driver = Driver(self._engine, self._core.listener)
         tell_after_fork(self)
         tell_at_exit(self)
 
@@ -84,6 +85,7 @@ class Client:
         detached: bool = False,
         metadata: Any = None,
         run_id: str | None = None,
+        on_cancel: OnCancel | None = None,
     ) -> Run:
         """Begin a run: ``with client.run(...) as run``, or ``run = client.run(...)``.
 
@@ -92,20 +94,27 @@ class Client:
         ``run_id`` makes beginning idempotent: the same id again goes on with the same run.  ``detached`` runs
         may be without a connection for long.  Raises what the daemon says where the fault is the caller's
         (``Conflict``, ``InvalidCall``); without a daemon the run begins in the spool.
+
+        ``on_cancel`` is called with a ``CancelRequest`` once for each request to cancel the run, by whatever call
+        of this client hears of it: with it every turn of this run looks (for some microseconds), and so do
+        ``flush``, questions and ``run.cancel_requested``; nothing does while the agent calls nothing.  What it
+        raises is logged.
         """
         details = {
             "agent_id": agent_id, "intent": intent, "outcome_description": outcome_description,
             "parent_run_id": parent_run_id, "session_id": session_id, "detached": detached, "metadata": metadata,
         }  # fmt: skip
-        return self._driver.begin(partial(self._begin, agent, run_id, details))
+        return self._driver.begin(partial(self._begin, agent, run_id, details, on_cancel))
 
-    def _begin(self, agent: str, run_id: str | None, details: dict[str, Any]) -> Run:
-        session = self._core.new_session(agent, run_id, details)
+    def _begin(self, agent: str, run_id: str | None, details: dict[str, Any], on_cancel: OnCancel | None) -> Run:
+        session = self._core.new_session(agent, run_id, details, on_cancel)
         self._driver.run(self._core.deliverer.open_run(session))
         return Run(self, session)
 
-    def resume(self, run_id: str) -> Run:
+    def resume(self, run_id: str, *, on_cancel: OnCancel | None = None) -> Run:
         """Go on recording a run that is in progress or ``incomplete``, under a writer name of one's own.
+
+        ``on_cancel`` as for :meth:`run`.
 
         Raises ``RunNotFound``, ``RunTerminal`` if it has an outcome, and what a question raises.
         """
@@ -113,7 +122,7 @@ class Client:
         found = self._ask(calls.record("runs.resume", run_id=run_id, writer=writer))
         if found.get("status") == "completed":
             raise calls.run_has_outcome(run_id)
-        session = Session(run_id, str(found.get("agent_id", "")), writer)
+        session = self._core.listening(Session(run_id, str(found.get("agent_id", "")), writer), on_cancel)
         self._driver.run(self._core.deliverer.open_run(session))
         return Run(self, session, turns_before=int(found.get("turn_count", 0)))
 
@@ -241,6 +250,17 @@ class Client:
     def abandon(self, run_id: str, reason: str | None = None) -> Record:
         """``runs.abandon`` for any run."""
         return self._ask(calls.record("runs.abandon", run_id=run_id, reason=reason))
+
+    def cancel(
+        self, run_id: str, reason: str, idempotency_key: str | None = None, *, timeout: float | None = None
+    ) -> Record:
+        """``runs.cancel``: ask that a run be ended, wait until it has, and return the receipt.
+
+        Whoever owns the run is asked to end it; where nobody does within the daemon's ``cancel_grace_secs`` (10),
+        the daemon ends it.  ``timeout`` (seconds; else the client's) says how long to wait: ``AnswerTimeout`` does
+        not take the request back.  The same key is the same request, and has the same receipt.
+        """
+        return self._ask(calls.cancel(run_id, reason, idempotency_key or uuid7()), timeout)
 
     def append(self, agent_id: str, run_id: str, records: Sequence[dict[str, Any]]) -> int:
         """``runs.append``: records kept as they are given; returns how many."""

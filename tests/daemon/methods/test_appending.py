@@ -52,11 +52,17 @@ def test_append_of_the_start_behind_a_turn(wire: Wire, agent: str) -> None:
     assert wire.summary(run)["started_at"] == "2026-01-01T00:00:00.5Z"
 
 
-def test_append_of_two_ends_keeps_the_outcome(wire: Wire, agent: str) -> None:
+def test_append_of_two_ends_is_one_end_or_an_error(shared: Daemon, wire: Wire, agent: str) -> None:
     run = f"run-{agent}"
     records = whole_run(agent, run)
-    records.append({**records[-1], "termination": {"kind": "incomplete"}})
-    wire.call("runs.append", agent_id=agent, run_id=run, records=records)
+    end = records[-1]
+    for other in ({**end, "termination": {"kind": "incomplete"}}, {**end, "ended_at": "2026-01-01T00:00:09Z"}):
+        for both in ([other, end], [end, other]):
+            error = wire.error("runs.append", agent_id=agent, run_id=run, records=[*records[:-1], *both])
+            assert (error["code"], "two different ends" in error["message"]) == (-32602, True)
+    assert not shared.file(agent, run).exists()
+    wire.call("runs.append", agent_id=agent, run_id=run, records=[*records, end])
+    assert len(shared.records(agent, run)) == len(records)
     assert wire.summary(run)["status"] == "completed"
     assert wire.call("runs.record_turns", run_id=run, turns=[{}])["dropped"] == "run_terminal"
 

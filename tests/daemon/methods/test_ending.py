@@ -16,7 +16,7 @@ OUTCOME: dict[str, Any] = {
     "status": "partial_success",
     "summary": "3 flaky tests",
     "evidence": [{"kind": "log", "description": "d", "data": {"x": 1}, "x_unknown": 2}],
-    "metrics": {"turns": 3, "duration_ms": 12.5, "x_unknown": 1},
+    "metrics": {"turns": 3, "duration_ms": 12, "x_unknown": 1.5},
     "timestamp": "2026-01-01T00:00:00.123456789Z",
     "x_unknown": {"y": None},
 }
@@ -64,6 +64,11 @@ def test_each_status_is_taken_and_listed(wire: Wire, agent: str, status: str) ->
         ({"status": "done", "summary": 5}, "summary"),
         ({"status": "done", "evidence": {}}, "evidence"),
         ({"status": "done", "metrics": []}, "metrics"),
+        *(
+            ({"status": "done", "metrics": {"duration_ms": n}}, "metrics.duration_ms")
+            for n in (12.7, -1, None, "3")
+        ),
+        ({"status": "done", "metrics": {"actions_failed": 1 << 64}}, "metrics.actions_failed"),
         ({"status": "done", "timestamp": "now"}, "timestamp"),
         ({"status": "done", "timestamp": "9999-12-31T23:59:59-10:00"}, "timestamp"),
         ("done", "outcome"),

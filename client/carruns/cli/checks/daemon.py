@@ -11,10 +11,9 @@ from carruns.cli.settings import Settings
 from carruns.protocol import errors, paths
 from carruns.protocol.messages import PROTOCOL_VERSION
 from carruns.protocol.version import VERSION
-from carruns.reading.probe import State, lock_holder, probe
-from carrunsd.store.doctor import Finding
+from carruns.reading.probe import LOOK_SECS, State, lock_holder, probe
+from carrunsd.store.doctor.examine import Finding
 
-_TIMEOUT = 3.0
 _NO_DAEMON = (State.NO_SOCKET, State.STALE)
 
 
@@ -57,7 +56,7 @@ _REMEDIES = {
 def _ask(settings: Settings) -> Iterator[Finding]:
     path = settings.socket
     try:
-        with settings.client(autostart=False, timeout=_TIMEOUT) as client:
+        with settings.client(autostart=False, timeout=LOOK_SECS) as client:
             answer = client.handshake()
     except errors.VersionMismatch as error:
         yield finding(

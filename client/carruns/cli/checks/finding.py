@@ -1,8 +1,8 @@
-"""A finding of the command line's own checks, in the form of those of the store (``carrunsd/store/doctor.py``)."""
+"""A finding of the command line's own checks, in the form of those of ``carrunsd/store/doctor/examine.py``."""
 
 from __future__ import annotations
 
-from carrunsd.store.doctor import Finding, Level
+from carrunsd.store.doctor.examine import Finding, Level
 
 
 def finding(level: Level, kind: str, place: object, text: str, remedy: str, *, mends: bool = False) -> Finding:

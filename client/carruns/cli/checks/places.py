@@ -11,7 +11,7 @@ from carruns.cli.settings import Settings
 from carruns.protocol import paths
 from carruns.render import units
 from carrunsd import config
-from carrunsd.store.doctor import Finding
+from carrunsd.store.doctor.examine import Finding
 
 _LOW_SHARE = 0.02  # of the disk: less than this is free
 

@@ -10,7 +10,7 @@ from carruns.cli import service_systemctl as systemctl
 from carruns.cli import service_units as units
 from carruns.cli.checks.finding import finding
 from carruns.cli.settings import Settings
-from carrunsd.store.doctor import Finding
+from carrunsd.store.doctor.examine import Finding
 
 _START = "systemctl --user start carrunsd.socket"
 

@@ -20,6 +20,7 @@ from carruns.reading import run_files
 from carruns.reading.endings import outcome_of
 from carruns.reading.instants import recorded_at, within
 from carruns.reading.search.prefilter import Find, finder
+from carruns.render.turn_view import turn_of
 from carrunsd.store import reader
 
 _BLOCK = 256 << 10  # in the processor's cache: larger ones are slower
@@ -129,8 +130,9 @@ class Search:
         record = reader.parse_record(line)
         if record is None or not self._wanted(record):
             return
-        kind = str(record["record"])
-        where = f"#{record.get('index')}" if kind == "turn" else kind
+        turn = turn_of(record)
+        where = str(record["record"]) if turn is None else f"#{turn.get('index')}"
+        record = record if turn is None else turn
         tool = record.get("tool")
         shown = tool if isinstance(tool, str) else ""
         for name in self.query.fields:

@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from carruns.failures import turn_failed
+from carruns.protocol.failures import turn_failed
 from carruns.protocol.records import TURN_FIELDS, Record
 from carruns.render import harmless, units
+from carruns.render.other_records import CANCELLATION_KINDS, other_line
+from carruns.render.token_counts import tokens_of
+from carruns.render.turn_view import turn_of
 from carruns.render.units import turn_times
 from carruns.render.whole_run import WholeRun, outcome_of
 
@@ -77,8 +80,11 @@ def turns(run: WholeRun) -> Iterator[Turn]:
     """Yield the turns, and records of kinds that nobody knows."""
     for record in run.records:
         kind = record.get("record")
-        if kind == "turn":
-            yield _turn(record, run.began)
+        turn = turn_of(record)
+        if turn is not None:
+            yield _turn(turn, run.began)
+        elif kind in CANCELLATION_KINDS:
+            yield Turn(other_line(record), "", [], bad=False)
         elif kind not in ("started", "ended"):
             title = f"a record of kind {harmless.line(kind)}"
             yield Turn(title, "", [Part("record", text_of(dict(record)))], bad=False)
@@ -94,7 +100,8 @@ def _turn(record: Record, began: int | None) -> Turn:
     if record.get("tool") and record.get("model"):
         out.append(harmless.line(record["model"]))
     if record.get("usage") is not None:
-        out.append(harmless.line(msgspec.json.encode(record["usage"]).decode()))
+        words = tokens_of(record["usage"]).words()
+        out.append(words or harmless.line(msgspec.json.encode(record["usage"]).decode()))
     parts = list(_parts(record))
     return Turn(title, ", ".join(out), parts, turn_failed(record))
 

@@ -10,14 +10,12 @@ import click
 from carruns.cli.option_types import STANDINGS, Word, agent_option, stands, time_options
 from carruns.cli.screen import print_json
 from carruns.cli.settings import Command, Settings, examples, pass_settings
-from carruns.protocol.records import Record
+from carruns.protocol.records import Record, RunStatus
 from carruns.reading.source import Source
 from carruns.render import harmless, units
 from carruns.render.removed_table import removed_table
 from carruns.render.run_cells import duration_of, id_length, status_cell
 from carruns.render.table import Cell, Column, render
-
-STATUSES = ("in_progress", "completed", "incomplete")
 
 
 @click.command(
@@ -60,7 +58,7 @@ def list_runs(
         )
         return 0
     source = settings.source()
-    runs = source.runs(agent, status if status in STATUSES else None, since, until)
+    runs = source.runs(agent, status if status in tuple(RunStatus) else None, since, until)
     listed = [run for run in runs if stands(run, status) and _holds(run, outcome, grep)][:limit]
     if settings.json:
         for run in listed:

@@ -60,7 +60,8 @@ _AGENTS = (
     Column("MEDIAN", right=True),
     Column("P95", right=True),
     Column("FAILED", right=True),
-    Column("TOKENS", right=True, drop=2),
+    Column("TOKENS", right=True, drop=3),
+    Column("CACHED", right=True, drop=2),
 )
 _TOOLS = (
     Column("TOOL", flexible=True, least=10),
@@ -68,7 +69,8 @@ _TOOLS = (
     Column("MEDIAN", right=True),
     Column("P95", right=True),
     Column("FAILED", right=True),
-    Column("TOKENS", right=True, drop=1),
+    Column("TOKENS", right=True, drop=2),
+    Column("CACHED", right=True, drop=1),
 )
 
 
@@ -85,6 +87,7 @@ def _agent_cells(row: dict[str, Any]) -> list[Cell]:
         Cell(_milliseconds(row["p95_ms"])),
         Cell(units.count(row["failed_turns"]), ("red",) if row["failed_turns"] else ("dim",)),
         Cell(units.count(row["tokens"])),
+        Cell(units.count(row["cached_tokens"]), ("dim",)),
     ]
 
 
@@ -96,6 +99,7 @@ def _tool_cells(row: dict[str, Any]) -> list[Cell]:
         Cell(_milliseconds(row["p95_ms"])),
         Cell(units.count(row["failed_turns"]), ("red",) if row["failed_turns"] else ("dim",)),
         Cell(units.count(row["tokens"])),
+        Cell(units.count(row["cached_tokens"]), ("dim",)),
     ]
 
 

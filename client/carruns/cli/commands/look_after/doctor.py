@@ -20,7 +20,7 @@ from carruns.reading.probe import State, probe
 from carruns.render import harmless, units
 
 if TYPE_CHECKING:
-    from carrunsd.store.doctor import Examined, Finding
+    from carrunsd.store.doctor.examine import Examined, Finding
 
 
 @click.command(
@@ -42,7 +42,7 @@ def doctor(settings: Settings, *, repair: bool) -> int:
     from carruns.cli.checks.daemon import check_daemon
     from carruns.cli.checks.places import check_car_dir, check_places
     from carruns.cli.checks.units import check_units
-    from carrunsd.store.doctor import Examined
+    from carrunsd.store.doctor.examine import Examined
 
     examined = Examined()
     findings = [*check_car_dir(settings), *check_daemon(settings), *check_units(settings)]
@@ -61,14 +61,14 @@ def _left(findings: list[Finding]) -> int:
 
 
 def _store(settings: Settings, examined: Examined) -> list[Finding]:
-    from carrunsd.store.doctor import examine
+    from carrunsd.store.doctor.examine import examine
 
     return list(examine(os.path.join(settings.car_dir, paths.RUNS_NAME), examined))
 
 
 def _repair(settings: Settings, findings: list[Finding]) -> list[str]:
     from carrunsd.store import lock
-    from carrunsd.store.repair import repair
+    from carrunsd.store.doctor.repair import repair
 
     if not any(finding.mendable for finding in findings):
         return []

@@ -63,7 +63,7 @@ def import_runs(
                 counts[result["result"]] += 1
                 if settings.json:
                     print_json({"file": str(path), **result})
-                elif result["result"] in ("failed", "skipped") or result.get("left_out"):
+                elif result["result"] in ("failed", "skipped") or result.get("left_out") or result.get("mended"):
                     warn(("\r\x1b[K" if progress else "") + _sentence(path, result))
     if progress:
         sys.stderr.write("\r\x1b[K")
@@ -77,6 +77,8 @@ def import_runs(
 def _sentence(path: Path, result: dict[str, Any]) -> str:
     said = (path, result.get("run_id") or "", result.get("message") or result["result"])
     parts = [harmless.line(text) for text in said]
+    if result.get("mended"):
+        parts.append(f"{units.counted(result['mended'], 'line')} had fields of the wrong type and were put right")
     if result.get("left_out"):
         parts.append(f"{units.counted(result['left_out'], 'line')} left out: not readable")
     return ": ".join(part for part in parts if part)
@@ -114,7 +116,7 @@ def _file(store: _Store, path: Path, agent: str | None, intent: str | None) -> I
 def _bundle(store: _Store, bundle: Bundle) -> dict[str, Any]:
     result: dict[str, Any] = {
         "run_id": bundle.run_id, "agent_id": bundle.agent_id, "records": len(bundle.records),
-        "left_out": bundle.left_out,
+        "left_out": bundle.left_out, "mended": bundle.mended,
     }  # fmt: skip
     fault = bundle.fault()
     if fault:

@@ -188,13 +188,13 @@ def _places(car_dir: str | None, socket: str | None) -> units.Places:
         )
     if any(ord(character) < 32 for character in f"{directory}{listen}"):
         raise click.ClickException("a unit file cannot hold a path with control characters")
-    return units.Places(units.daemon_command(), directory, listen, Path(os.path.expanduser("~")))
+    return units.Places(units.daemon_command(), directory, listen, paths.home())
 
 
 def _target(user_dir: Path | None) -> Path:
     if user_dir is not None:
         return Path(os.path.abspath(user_dir))
-    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    config = os.environ.get("XDG_CONFIG_HOME") or str(paths.home() / ".config")
     return Path(config) / "systemd" / "user"
 
 

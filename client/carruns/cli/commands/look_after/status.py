@@ -14,10 +14,8 @@ from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol import errors
 from carruns.protocol.paths import LOCK_NAME, SPOOL_NAME
 from carruns.protocol.version import VERSION
-from carruns.reading.probe import State, lock_holder, probe
+from carruns.reading.probe import LOOK_SECS, State, lock_holder, probe
 from carruns.render import harmless, units
-
-_TIMEOUT = 3.0
 
 
 @click.command(
@@ -58,7 +56,7 @@ def _report(settings: Settings) -> dict[str, Any]:
 
 
 def _ask(settings: Settings, report: dict[str, Any]) -> None:
-    client = settings.client(autostart=False, timeout=_TIMEOUT)
+    client = settings.client(autostart=False, timeout=LOOK_SECS)
     try:
         greeting, stats = client.handshake(), client.stats()
     except errors.VersionMismatch as error:

@@ -28,7 +28,7 @@ def end(
     """End a run with an outcome, which is final."""
     import time
 
-    from carruns import calls
+    from carruns.outcome import items
     from carruns.protocol import times
 
     with settings.client() as client:
@@ -39,7 +39,7 @@ def end(
             began = times.parse(found.started_at)
             metrics = {"turns": found.turn_count, "duration_ms": max(0, time.time_ns() - began) // 1_000_000}
             outcome = {
-                "status": status, "summary": summary, "evidence": calls.evidence_items(evidence),
+                "status": status, "summary": summary, "evidence": items(evidence),
                 "metrics": metrics, "timestamp": times.render(time.time_ns(), 9),
             }  # fmt: skip
             client.complete(found.run_id, outcome)

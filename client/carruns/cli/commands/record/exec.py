@@ -12,7 +12,7 @@ from carruns.cli import exits
 from carruns.cli.option_types import AgentId, Size
 from carruns.cli.screen import warn
 from carruns.cli.settings import RUN_VARIABLE, Command, Settings, examples, pass_settings
-from carruns.render import harmless, units
+from carruns.render import harmless
 
 if TYPE_CHECKING:
     from carruns import Client, Run
@@ -59,17 +59,21 @@ def exec_command(
     `cli_outcome`.  Returns the command's own exit code and ends by the signal that ended it (a shell says 128+N);
     127 if it was not found, 126 if it could not be started.  Without a daemon the record goes to the spool; the
     command runs in any case.
+
+    When its run is cancelled (`carruns cancel`) the command gets SIGTERM, and SIGKILL after 5 seconds.
     """
     from carruns.cli.child_process import Child
+    from carruns.cli.stop_command import Stopping
 
     client = settings.client()
     run = _begin(client, agent, intent or shlex.join(command))
     parameters = {"argv": [text_of_argument(word) for word in command]}
     run.turn(tool="exec", parameters=parameters)
-    child = Child(command, _environment(settings, run.id), run.turn, max_output, pty=pty)
+    stopping = Stopping(lambda: run.cancel_requested)
+    child = Child(command, _environment(settings, run.id), run.turn, max_output, stopping, pty=pty)
     ending = child.run()
     _record_end(run, ending)
-    _deliver(client)
+    _deliver(client, run)
     child.leave_rest()
     return -ending.signal_number or ending.code
 
@@ -107,15 +111,13 @@ def _record_end(run: Run, ending: Ending) -> None:
         turn["error"] = ending.problem
     run.turn(**turn)
     metrics = {"actions_succeeded": int(ending.code == 0), "actions_failed": int(ending.code != 0), "tool_calls": 1}
-    run.finish("success" if ending.code == 0 else "failure", ending.summary(), metrics=metrics)
+    status = "failure" if ending.code else "give_up" if ending.cancelled else "success"
+    run.finish(status, ending.summary(), metrics=metrics)
 
 
-def _deliver(client: Client) -> None:
-    """Say where the record is if neither in the store nor safe in the spool; it is never the command's fault."""
-    deliveries = client.flush()
+def _deliver(client: Client, run: Run) -> None:
+    """Say if the record is neither in the store nor in the spool; it is never the command's fault."""
+    client.flush()
     client.close()
-    for delivery in deliveries:
-        lost = delivery.dropped + delivery.pending
-        if lost or delivery.end not in ("", "stored", "spooled"):
-            what = units.counted(lost, "turn") if lost else "the end"
-            warn(f"{what} of this run could not be recorded: {harmless.line(delivery.reason or 'no answer')}")
+    if lost := run.delivery().lost:
+        warn(f"this run is not recorded: {harmless.line(lost)}")

@@ -14,7 +14,7 @@ from carruns.cli.option_types import AgentId, Word
 from carruns.cli.screen import print_json, warn
 from carruns.cli.settings import Command, Settings, examples, pass_settings
 from carruns.protocol.records import OUTCOME_STATUSES
-from carruns.render import harmless, units
+from carruns.render import harmless
 from carruns.results import Delivery
 
 _OWN = ("record", "index", "recorded_at", "writer", "seq")  # the daemon's
@@ -76,7 +76,8 @@ def record(
             if problem and strict:
                 status, summary = "failure", f"line {number}: {problem}"
                 break
-        delivery = run.finish(status, summary)
+        run.finish(status, summary)
+    delivery = run.delivery()
     if settings.json:
         print_json({"run_id": run.id, "agent_id": run.agent_id, "turns": delivery.stored, "bad_lines": bad})
     else:
@@ -85,14 +86,11 @@ def record(
 
 
 def _said(delivery: Delivery, bad: int) -> int:
-    lost = delivery.dropped + delivery.pending
-    unsafe = bool(lost) or delivery.end not in ("stored", "spooled")
-    if unsafe:
-        what = units.counted(lost, "turn") if lost else "the end of the run"
-        warn(f"{what} could not be recorded: {harmless.line(delivery.reason or 'no answer')}")
+    if delivery.lost:
+        warn(f"the run is lost: {harmless.line(delivery.lost)}")
     elif not delivery.ok:
         warn("no daemon took the run: it is in the spool, and the next one records it")
-    return exits.FAILURE if bad or unsafe else 0
+    return exits.FAILURE if bad or delivery.lost else 0
 
 
 def _lines() -> Iterator[bytes]:

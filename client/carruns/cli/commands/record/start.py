@@ -11,6 +11,8 @@ from carruns.cli.option_types import AgentId
 from carruns.cli.screen import print_json
 from carruns.cli.settings import RUN_VARIABLE, Command, Settings, examples, pass_settings
 
+_GREETING = 3.0  # seconds, from a daemon that is there; one that is not is started
+
 
 @click.command(cls=Command, epilog=examples(EXAMPLE))
 @click.option("--agent", "-a", required=True, type=AgentId(), metavar="NAME", help="Whose run it is.")
@@ -29,14 +31,19 @@ def start(
     `turn` and `end` take the id from --run or $CARRUNS_RUN_ID.  A run that nothing is added to for a day
     (detached_idle_secs) ends as incomplete.
     """
+    from carruns.core import working_directory
     from carruns.protocol.ids import uuid7
+    from carruns.reading.probe import State, probe
 
     details = {
         "agent_id": agent, "agent_name": agent, "intent": intent, "idempotency_key": run_id or uuid7(),
-        "parent_run_id": parent or os.environ.get(RUN_VARIABLE) or None, "session_id": session, "cwd": os.getcwd(),
+        "parent_run_id": parent or os.environ.get(RUN_VARIABLE) or None, "session_id": session,
+        "cwd": working_directory(),
         "detached": True, "metadata": decoded(metadata, "--metadata") if metadata else {"source": "carruns start"},
     }  # fmt: skip
     with settings.client() as client:
+        if probe(settings.socket).state in (State.UP, State.NOT_ANSWERING):
+            client.call("server.ping", timeout=_GREETING)
         started = client.start(**{key: value for key, value in details.items() if value is not None})
     if settings.json:
         print_json({"run_id": started.run_id, "agent_id": started.agent_id})

@@ -6,6 +6,7 @@ can do.  One bad file never hides another: what cannot be read is a finding too.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from carrunsd.store import history, layout, reader
-from carrunsd.store.strict import may_hold_huge_number, too_deep
+from carruns.protocol import times
+from carrunsd.store import history, layout, reader, typed
+from carrunsd.store.doctor import mend
 
 Level = Literal["error", "warning", "info"]
 
@@ -59,10 +61,16 @@ def examine(root: str, examined: Examined) -> Iterator[Finding]:
     try:
         yield from _mode(root_fd, "runs", 0o700)
         for name in sorted(os.listdir(root_fd)):
-            if name != layout.NOBACKUP:
+            if not _is_beside(root_fd, name):
                 yield from _agent(root_fd, name, examined, seen)
     finally:
         os.close(root_fd)
+
+
+def _is_beside(root_fd: int, name: str) -> bool:
+    """Tell whether a name in the runs directory is a file that holds no run: our mark, an index of CAR's."""
+    status = os.stat(name, dir_fd=root_fd, follow_symlinks=False)
+    return stat.S_ISREG(status.st_mode) and not name.endswith(layout.SUFFIX)
 
 
 def _agent(root_fd: int, name: str, examined: Examined, seen: dict[str, str]) -> Iterator[Finding]:
@@ -121,9 +129,9 @@ class _Lines:
         self._examined = examined
         self._number = 0
         self._started: dict[str, Any] | None = None
-        self._starts = self._outcomes = self._records = 0
-        self._behind_outcome = 0
-        self._next_index = 0
+        self._starts = self._ends = self._records = 0
+        self._behind_end = 0
+        self._known = mend.Known("", "", "")
 
     def _finding(self, level: Level, kind: str, text: str, remedy: str, *, mends: bool = False) -> Finding:
         return Finding(level, kind, self._place, self._number, text, remedy, mends)
@@ -131,6 +139,7 @@ class _Lines:
     def look(self, fd: int) -> Iterator[Finding]:
         size = os.fstat(fd).st_size
         self._examined.bytes += size
+        self._known = known_of(self._path, os.fstat(fd))
         if not size:
             yield self._finding(
                 "warning", "empty", "the file is empty: its first write failed", "remove it", mends=True
@@ -149,7 +158,7 @@ class _Lines:
 
     def _tail(self, tail: bytes) -> Iterator[Finding]:
         bare = tail.rstrip(b"\0")
-        if reader.parse_record(bare) is None:
+        if not reader.is_object(bare):
             what = "NULs" if not bare else "half a line"
             text = f"{len(tail)} bytes at the end are {what}: a write was cut off"
             yield self._finding("warning", "torn_tail", text, "cut them off", mends=True)
@@ -159,7 +168,7 @@ class _Lines:
 
     def _line(self, text: bytes) -> Iterator[Finding]:
         bare = text.removeprefix(_BOM).strip(b"\0")
-        if bare != text and (not bare or reader.parse_record(bare) is not None):
+        if bare != text and (not bare or reader.is_object(bare)):
             what = "a byte order mark" if text.startswith(_BOM) else "NULs"
             yield self._finding("warning", "padding", f"{what} beside what is good", "take it away", mends=True)
             text = bare
@@ -169,40 +178,55 @@ class _Lines:
     def _record(self, text: bytes) -> Iterator[Finding]:
         record = reader.parse_record(text)
         if record is None:
-            shown = ascii(text[:40].decode("utf-8", "replace"))
-            remedy = "leave the line out (the original is kept)"
-            yield self._finding("error", "bad_line", f"no record: {shown} ({len(text)} bytes)", remedy, mends=True)
+            yield self._no_record(text)
+            better = mend.mended(text, self._known)
+            if better is not None:
+                self._take_mended(json.loads(better))
             return
         self._records += 1
         self._examined.records += 1
-        if too_deep(text) or may_hold_huge_number(text):
-            text_ = "a strict reader may refuse it: numbers or nesting out of range"
-            yield self._finding("warning", "not_strict", text_, "nothing: carrunsd reads it, and it stays")
         yield from self._kind(record)
+        self._known.take(record)
+
+    def _take_mended(self, record: dict[str, Any]) -> None:
+        """What follows is judged as if the line before were readable: that is how it will stand."""
+        self._known.take(record)
+        if record["record"] == "started":
+            self._started = self._started or record
+
+    def _no_record(self, text: bytes) -> Finding:
+        remedy = "leave the line out (the original is kept)"
+        if mend.mended(text, self._known) is not None:
+            what = f"a strict reader passes it over, and so do we: {reader.fault(text)}"
+            return self._finding("error", "bad_record", what, "make it readable (the original is kept)", mends=True)
+        shown = ascii(text[:40].decode("utf-8", "replace"))
+        why = f": {reader.fault(text)}" if reader.is_object(text) else ""
+        text_ = f"no record: {shown} ({len(text)} bytes){why}"
+        return self._finding("error", "bad_line", text_, remedy, mends=True)
 
     def _kind(self, record: dict[str, Any]) -> Iterator[Finding]:
         kind = record["record"]
         if kind == "started":
             self._starts += 1
-            if self._started is None:
-                self._started = record
-        elif kind == "turn":
-            self._behind_outcome += self._outcomes > 0
-            index = record.get("index")
-            if type(index) is int and index != self._next_index:
-                what = (
-                    f"turns {self._next_index} to {index - 1} are missing"
-                    if index > self._next_index
-                    else "doubled"
-                )
-                yield self._finding("warning", "index", f"index {index}, not {self._next_index}: {what}", "nothing")
-            self._next_index = (index if type(index) is int else self._next_index) + 1
+            self._started = self._started or record
+        elif kind in typed.TURN_KINDS:
+            self._behind_end += self._ends > 0
+            index, expected = record["index"], self._known.next_index
+            if index != expected:
+                missing = f"turns {expected} to {index - 1} are missing"
+                what = missing if index > expected else "doubled"
+                yield self._finding("warning", "index", f"index {index}, not {expected}: {what}", "nothing")
         elif kind == "ended":
-            self._outcomes += history.outcome_status(record.get("termination")) is not None
+            final = history.is_final(record["termination"], record.get("final"))
+            if self._ends and not final:
+                text = "an `incomplete` behind the end: a reader that could not read the end has put it there"
+                remedy = "leave it out (the original is kept)"
+                yield self._finding("warning", "adopted", text, remedy, mends=True)
+            self._ends += final
 
     def _whole(self) -> Iterator[Finding]:
         started = self._started
-        if started is None or not _usable(started):
+        if started is None:
             if self._records:
                 remedy = "put one in front, from the file's name and time"
                 yield self._finding("error", "no_started", "it has no `started` record", remedy, mends=True)
@@ -211,10 +235,10 @@ class _Lines:
             yield self._finding(
                 "warning", "two_started", f"{self._starts} `started` records; the first counts", "nothing"
             )
-        if self._outcomes > 1:
-            yield self._finding("warning", "two_ended", f"{self._outcomes} outcomes; the last counts", "nothing")
-        if self._behind_outcome:
-            text = f"{self._behind_outcome} turns behind the outcome"
+        if self._ends > 1:
+            yield self._finding("warning", "two_ended", f"{self._ends} outcomes; the last counts", "nothing")
+        if self._behind_end:
+            text = f"{self._behind_end} turns behind the outcome"
             yield self._finding("warning", "behind_the_end", text, "nothing: they are shown")
         yield from self._named(started)
 
@@ -230,8 +254,10 @@ class _Lines:
             yield self._finding("warning", "same_id", f"run {run_id!r} is in {other} too", "move one of them away")
 
 
-def _usable(started: dict[str, Any]) -> bool:
-    return all(type(started.get(name)) is str for name in ("run_id", "agent_id", "intent", "started_at"))
+def known_of(path: tuple[str, str], status: os.stat_result) -> mend.Known:
+    """Return what a file's name and time say of its run, before its first line is read."""
+    agent_id, run_id = path[0], path[1].removesuffix(layout.SUFFIX)
+    return mend.Known(run_id, agent_id, times.render(status.st_mtime_ns))
 
 
 def _why(error: OSError) -> str:

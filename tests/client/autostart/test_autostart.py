@@ -7,39 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from carruns import Client, DaemonUnavailable
 from carruns.autostart import Autostart
-from tests.support import is_gone, wait_until
+from tests.client.daemons import daemons
+from tests.support import wait_until
 
-pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(autouse=True)
-def none_left(car: Path) -> Iterator[None]:
-    """End whatever daemon was started, and wait until it is gone."""
-    yield
-    for pid in daemons(car):
-        os.kill(pid, signal.SIGTERM)
-        wait_until(partial(is_gone, pid))
-
-
-def daemons(car: Path) -> list[int]:
-    """The processes whose command line names this car directory as a daemon's."""
-    found = []
-    for entry in os.listdir("/proc"):
-        try:
-            words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0") if entry.isdigit() else []
-        except OSError:
-            continue
-        if b"carrunsd" in words and os.fsencode(car) in words:
-            found.append(int(entry))
-    return found
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("daemons_end")]
 
 
 def pid_of(client: Client) -> int:

@@ -22,12 +22,19 @@ from carrunsd.core import Core
 from carrunsd.methods import dispatch
 from carrunsd.run import Run
 from carrunsd.store import layout, reader
-from carrunsd.wire import decode
+from carrunsd.wire import decode, requests
 from carrunsd.wire.errors import RequestError
 from carrunsd.wire.replies import Outbox
 
 log = logging.getLogger("carrunsd.drain")
 
+#: The spool is an outer door: what is drained may record runs, and nothing else.
+MAY_BE_SPOOLED = frozenset(
+    (
+        requests.Start, requests.Resume, requests.RecordTurns, requests.LooseRecordTurns, requests.RecordModelTurn,
+        requests.Append, requests.Complete, requests.Abandon,
+    )
+)  # fmt: skip
 RETRY_SECS = 1.0  # between looks at files whose clients still live
 _MAX_LINES_AT_ONCE = 500
 
@@ -159,7 +166,8 @@ class _Sender:
             log.warning("a spooled line is passed over: %s", error)
             self.refused += 1
             return
-        if isinstance(request, list):
+        if type(request) not in MAY_BE_SPOOLED:
+            log.warning("a spooled line is passed over: only runs are recorded from there")
             self.refused += 1
             return
         request.id = type(request).__name__  # the answer tells what was asked

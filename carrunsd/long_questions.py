@@ -13,7 +13,7 @@ import anyio
 LONGEST_REST = 0.05  # seconds
 
 
-class Turnstile:
+class OneAtATime:
     """An async context for one long question; the next waits until it is over."""
 
     def __init__(self) -> None:

@@ -1,13 +1,13 @@
 """Mending a store: what ``doctor`` found mendable, file by file.  No good line is lost, and every original is kept.
 
-A run file is written anew beside itself, synced, and takes the other's place in one step; the original stays as
-``<file>.orig``.  The caller holds the car directory's lock, so no daemon writes meanwhile.
+A record of the wrong types is made readable (``mend``).  A run file is written anew beside itself, synced, and
+takes the other's place in one step; the original stays as ``<file>.orig``.  The caller holds the car directory's
+lock, so no daemon writes meanwhile.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from typing import Any
@@ -15,11 +15,14 @@ from typing import Any
 import msgspec
 
 from carruns.protocol import times
-from carrunsd.store import layout, reader
-from carrunsd.store.doctor import Finding
+from carrunsd.store import chrono, history, layout, reader
+from carrunsd.store.doctor import mend
+from carrunsd.store.doctor.examine import Finding, known_of
 
-_LINES = ("torn_tail", "no_newline", "padding", "bad_line", "no_started")
+_LINES = ("torn_tail", "no_newline", "padding", "bad_line", "bad_record", "adopted", "no_started")
 _BOM = b"\xef\xbb\xbf"
+
+Path = tuple[str, str]  # the agent's directory, the run's file
 
 
 def repair(car_dir: str, findings: list[Finding]) -> Iterator[str]:
@@ -49,8 +52,9 @@ def _mend(car_dir: str, place: str, found: list[Finding]) -> Iterator[str]:
             yield f"{place}: removed; kept as {kept}"
         elif any(finding.kind in _LINES for finding in found):
             missing = any(finding.kind == "no_started" for finding in found)
-            yield f"{place}: {_write_anew(directory, name, place if missing else '')}"
-        os.fsync(directory)
+            path = (os.path.basename(parent), name)
+            yield f"{place}: {_write_anew(directory, path, missing=missing)}"
+        layout.sync_dir(directory)
         for finding in found:
             finding.mended = True
     finally:
@@ -91,8 +95,9 @@ def _set_aside(directory: int, name: str) -> str:
             return kept
 
 
-def _write_anew(directory: int, name: str, place: str) -> str:
-    """Write the good lines of a file to a new one in its place; with ``place``, a ``started`` in front."""
+def _write_anew(directory: int, path: Path, *, missing: bool) -> str:
+    """Write the good lines of a file to a new one in its place, with a ``started`` in front if that is missing."""
+    name = path[1]
     old = layout.open_for_reading(name, directory)
     fresh = f"{name}.new"
     try:
@@ -100,9 +105,9 @@ def _write_anew(directory: int, name: str, place: str) -> str:
         with os.fdopen(os.open(fresh, flags, 0o600, dir_fd=directory), "wb") as file:
             os.fchmod(file.fileno(), 0o600)
             good = left_out = 0
-            if place:
-                file.write(_started_for(old, place) + b"\n")
-            for line in _lines(old):
+            if missing:
+                file.write(_started_for(old, path) + b"\n")
+            for line in _lines(old, path):
                 if line:
                     file.write(line + b"\n")
                     good += 1
@@ -122,36 +127,48 @@ def _write_anew(directory: int, name: str, place: str) -> str:
     return f"{what}, {left_out} left out; the original is kept as {kept}"
 
 
-def _lines(fd: int) -> Iterator[bytes]:
+def _lines(fd: int, path: Path) -> Iterator[bytes]:
     """Yield each good line as it is to stand, ``b""`` for one that is left out; blank ones are passed over."""
+    known = known_of(path, os.fstat(fd))
+    ended = False
     for _, block in reader.read_blocks(fd):
         for text in block.split(b"\n"):
             if not text.strip():
                 continue
-            bare = text.removeprefix(_BOM).strip(b"\0")
-            yield bare if reader.parse_record(bare) is not None else b""
+            line = text.removeprefix(_BOM).strip(b"\0")
+            record = reader.parse_record(line)
+            if record is None:
+                line = mend.mended(line, known) or b""
+                record = reader.parse_record(line)
+            if record is None:
+                yield b""
+                continue
+            known.take(record)
+            final = record["record"] == "ended" and history.is_final(record["termination"], record.get("final"))
+            adopted = ended and record["record"] == "ended" and not final
+            ended = ended or final
+            yield b"" if adopted else line
 
 
-def _started_for(fd: int, place: str) -> bytes:
+def _started_for(fd: int, path: Path) -> bytes:
     """Return a ``started`` made of what the file's name and its other records say."""
-    records = (record for line in _lines(fd) if line and (record := reader.parse_record(line)) is not None)
+    records = (record for line in _lines(fd, path) if line and (record := reader.parse_record(line)) is not None)
     known: dict[str, Any] = {}
     for record in records:
-        for name in ("run_id", "agent_id", "intent", "started_at", "recorded_at", "ended_at"):
+        for name in ("run_id", "agent_id", "recorded_at", "ended_at"):
             value = record.get(name)
             if type(value) is str and value:
                 known.setdefault(name, value)
-        if record["record"] == "started" or "recorded_at" in known:
+        if "recorded_at" in known:
             break
-    _, agent, file = place.rsplit("/", 2)
-    moment = known.get("started_at") or known.get("recorded_at") or known.get("ended_at")
+    moment = known.get("recorded_at") or known.get("ended_at") or ""
     return msgspec.json.encode(
         {
             "record": "started",
-            "run_id": _fitting(known.get("run_id"), file.removesuffix(layout.SUFFIX)),
-            "agent_id": _fitting(known.get("agent_id"), agent),
-            "intent": known.get("intent", "(lost; put in by carruns doctor)"),
-            "started_at": moment if moment and _is_time(moment) else times.render(os.fstat(fd).st_mtime_ns),
+            "run_id": _fitting(known.get("run_id"), path[1].removesuffix(layout.SUFFIX)),
+            "agent_id": _fitting(known.get("agent_id"), path[0]),
+            "intent": "(lost; put in by carruns doctor)",
+            "started_at": moment if chrono.may_be_written(moment) else times.render(os.fstat(fd).st_mtime_ns),
             "metadata": {"repaired_by": "carruns doctor"},
         }
     )
@@ -159,13 +176,3 @@ def _started_for(fd: int, place: str) -> bytes:
 
 def _fitting(given: str | None, name: str) -> str:
     return given if given and layout.sanitize(given) == name else name
-
-
-def _is_time(text: str) -> bool:
-    if not re.match(r"\d{4}-", text):
-        return False
-    try:
-        times.parse(text)
-    except ValueError:
-        return False
-    return True

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.conftest import Terminals
 from tests.cli.place import Place
-from tests.cli.test_exec import only_run, outcome, recorded
+from tests.cli.wrapping.test_exec import only_run, outcome, recorded
 from tests.support import wait_until
 
 
@@ -288,6 +288,6 @@ def test_a_stop_leaves_the_terminal_as_it_was_meanwhile(live: Place, terminal: T
 
 def test_a_record_that_is_lost_is_said(place: Place) -> None:
     lost = {"CAR_HOME": "/proc/none/car"}
-    assert "could not be recorded" in place.run(*wrapped("true"), env=lost).stderr
+    assert "is not recorded" in place.run(*wrapped("true"), env=lost).stderr
     done = place.run("record", "-a", "a", "-i", "x", given='{"tool": "x"}\n', env=lost, code=1)
-    assert "could not be recorded" in done.stderr
+    assert "the run is lost" in done.stderr

@@ -1,0 +1,1 @@
+"""``carruns doctor`` and ``--repair``: what is wrong in a store, and putting it right."""
