@@ -33,6 +33,7 @@ PURE = (
     "protocol/cut",
     "protocol/errors",
     "protocol/records",
+    "protocol/failures",
     "protocol/framing",
     "protocol/messages",
     "protocol/nesting",

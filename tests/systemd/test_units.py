@@ -228,6 +228,7 @@ def test_a_daemon_started_without_systemd_is_left_alone(installed: Manager) -> N
     refused = installed.carruns("install", "--now", check=False)
     assert refused.returncode == 1
     assert f"process {plain}" in refused.stderr
+    assert "carruns stop" in refused.stderr
     installed.systemctl("start", "carrunsd.service", check=False)
     assert installed.show("ActiveState", "carrunsd.socket") == "failed"
     with installed.wire() as wire:

@@ -16,6 +16,7 @@ from carruns.reading.probe import lock_holder
 #: Seconds within which a daemon that was told to stop has finished what it received (more than its unit gives it).
 _PATIENCE = 60.0
 _LOOK = 0.02
+_LOG_NAME = "carrunsd.log"  # as carruns/autostart.py
 
 
 def kept_by_systemd(pid: int) -> bool:
@@ -25,6 +26,17 @@ def kept_by_systemd(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return systemctl.show(SERVICE, "MainPID") == str(pid)
     return False
+
+
+def started_by_client(pid: int, car_dir: Path) -> bool:
+    """Whether a client has started the process by itself: nobody else lets it write to that log.
+
+    What a person or another supervisor started is theirs to stop.
+    """
+    try:
+        return os.path.samefile(f"/proc/{pid}/fd/2", car_dir / _LOG_NAME)
+    except OSError:
+        return False
 
 
 def stop(car_dir: Path) -> int:

@@ -89,11 +89,17 @@ def _activate(places: units.Places, *, changed: bool, enable: bool, now: bool) -
 
 
 def _start(places: units.Places) -> None:
-    """Start socket and service, in place of a daemon that was started without them."""
-    if not systemctl.active(units.SERVICE) and lock_holder(places.car_dir) is not None:
-        # A client has started it, most likely: whoever tries the library first and then installs the units.
-        pid = daemon_process.stop(places.car_dir)
-        click.echo(f"stopped   the carrunsd that ran without systemd (process {pid})")
+    """Start socket and service, in place of a daemon that a client has started."""
+    owner = None if systemctl.active(units.SERVICE) else lock_holder(places.car_dir)
+    if owner is not None and not daemon_process.started_by_client(owner, places.car_dir):
+        named = f"process {owner}" if owner else "which process is not known"
+        raise click.ClickException(
+            f"a carrunsd runs already without these units ({named}): carruns stop ends it, unless something else "
+            "keeps it running; then systemctl --user start carrunsd"
+        )
+    if owner is not None:  # whoever tries the library first and then installs the units
+        daemon_process.stop(places.car_dir)
+        click.echo(f"stopped   the carrunsd that a client had started (process {owner})")
     systemctl.tell("start", units.SOCKET, units.SERVICE)
     click.echo(f"carrunsd runs and listens on {places.socket}")
 
