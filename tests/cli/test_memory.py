@@ -13,9 +13,9 @@ import pytest
 from tests.cli.place import Place
 from tests.support import short_directory
 
-_TURNS, _TURN_BYTES = 3400, 60_000  # 200 MB
+_TURNS, _TURN_BYTES = 1200, 60_000  # 72 MB
 #: Over what a view of a small run takes.
-_MORE = 40 << 20
+_MORE = 24 << 20
 
 _MEASURED = """
 import os, resource, subprocess, sys
