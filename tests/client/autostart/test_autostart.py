@@ -26,7 +26,7 @@ def pid_of(client: Client) -> int:
 def test_a_question_starts_a_daemon_and_waits_for_it(car: Path) -> None:
     with Client(car, autostart=True) as client:
         assert client.list_runs() == []
-        assert daemons(car) == [pid_of(client)]
+        wait_until(lambda: daemons(car) == [pid_of(client)])
     assert (car / "carrunsd.log").stat().st_mode & 0o777 == 0o600
 
 
@@ -124,7 +124,7 @@ def test_from_several_threads_at_once(car: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert set(daemons(car)) == pids
+    wait_until(lambda: set(daemons(car)) == pids)
     assert len(pids) == 1
 
 
