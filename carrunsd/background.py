@@ -15,7 +15,7 @@ from carrunsd import config
 from carrunsd.connections import listener, places, spool_drain
 from carrunsd.core import Core
 from carrunsd.host import systemd
-from carrunsd.upkeep import orphans, retention, sync_recent
+from carrunsd.upkeep import orphans, remove_expired, sync_recent
 
 log = logging.getLogger("carrunsd")
 _RECENT_NS = 3600 * 10**9  # what was written longer ago, the kernel has written back (vm.dirty_expire_centisecs)
@@ -119,9 +119,9 @@ class Life:
         while True:
             self._ended = anyio.Event()  # before looking: what ends meanwhile is looked at again
             try:
-                retention.empty_trash(self._core, time.time_ns())
-                removed = await retention.collect(self._core, time.time_ns(), dry_run=False)
-                retention.remove_empty_dirs(self._core)
+                remove_expired.empty_trash(self._core, time.time_ns())
+                removed = await remove_expired.collect(self._core, time.time_ns(), dry_run=False)
+                remove_expired.remove_empty_dirs(self._core)
             except OSError as error:
                 log.error("gc failed: %s", error)
             except Exception:  # nobody else removes anything: the next look must come

@@ -26,7 +26,7 @@ from carrunsd.connections.places import Places
 from carrunsd.core import Core
 from carrunsd.host import systemd
 from carrunsd.store.age_clock import AgeClock
-from carrunsd.upkeep import orphans, retention
+from carrunsd.upkeep import orphans, remove_expired
 
 log = logging.getLogger("carrunsd")
 _STOP_PATIENCE = 20.0  # seconds that commands under way and syncs get at the end
@@ -63,7 +63,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         core = Core(self._options.car_dir, self._load(), loop)
         core.catalog.build()
-        core.age_clock = AgeClock(core.catalog.newest_ns(), time.time_ns(), retention.steady_seconds())
+        core.age_clock = AgeClock(core.catalog.newest_ns(), time.time_ns(), remove_expired.steady_seconds())
         async with anyio.create_task_group() as tasks:
             life = Life(core, self._load)
             spawn = _spawner(tasks)

@@ -14,8 +14,8 @@ from carrunsd.core import Core
 from carrunsd.methods.checks import Client, one_at_a_time
 from carrunsd.run import Run
 from carrunsd.store import layout
-from carrunsd.upkeep import orphans, retention
-from carrunsd.upkeep.retention import gone
+from carrunsd.upkeep import orphans, remove_expired
+from carrunsd.upkeep.remove_expired import gone
 from carrunsd.wire import requests
 from carrunsd.wire.errors import RequestError
 from carrunsd.wire.replies import Ticket, answer
@@ -68,7 +68,7 @@ _encode = msgspec.json.encode
 async def gc(core: Core, peer: Client, params: requests.GcParams | None, ticket: Ticket | None) -> None:
     """``runs.gc``: remove what retention lets go; with ``dry_run`` only say what that is."""
     dry_run = params.dry_run if params else False
-    removed = await retention.collect(core, time.time_ns(), dry_run=dry_run)
+    removed = await remove_expired.collect(core, time.time_ns(), dry_run=dry_run)
     if removed is None:
         message = "config.toml cannot be read or is wrong; nothing is removed until it is mended"
         raise RequestError(errors.STORAGE, message, errno="EINVAL")

@@ -1,4 +1,7 @@
-"""Retention: how many runs of an agent stay, and for how long (docs/files.md).  Decides; removes nothing."""
+"""Retention: how many runs of an agent stay, and for how long (docs/files.md).
+
+Decides; ``upkeep/remove_expired.py`` removes.
+"""
 
 from __future__ import annotations
 

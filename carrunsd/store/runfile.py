@@ -30,12 +30,7 @@ class RunFile:
         ``healed`` says how many bytes were cut.  Only what stands behind the last newline is ever cut, and only
         if it is no whole object: a bad line stays.  Raises ``OSError``.
         """
-        size = os.fstat(self.fd).st_size
-        keep, unterminated = torn_tail.whole_lines(self.fd, size)
-        if keep < size:
-            os.ftruncate(self.fd, keep)
-            self.healed = size - keep
-        self.size = keep
+        self.size, self.healed, unterminated = torn_tail.cut(self.fd)
         self.broken = False
         if unterminated:
             self.append(b"\n")

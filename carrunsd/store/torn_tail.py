@@ -1,6 +1,6 @@
-"""The end of a run file that a crash left: where the whole lines end.  Only there is anything ever cut.
+"""The end of a run file that a crash left: where the whole lines end, and cutting what is behind them.
 
-``RunFile.heal`` cuts; whoever only reads passes the torn tail over.
+Only there is anything ever cut, by whoever opens the file to append (``RunFile``); a reader passes the tail over.
 """
 
 from __future__ import annotations
@@ -23,6 +23,18 @@ def whole_lines(fd: int, size: int) -> tuple[int, bool]:
     whole = tail.rstrip(b"\0")
     good = bool(whole) and len(tail) < MAX_TAIL_BYTES and reader.is_object(whole)
     return (tail_at + len(whole), True) if good else (tail_at, False)
+
+
+def cut(fd: int) -> tuple[int, int, bool]:
+    """Cut a torn tail off.
+
+    Return the bytes that stay, those that went, and whether the last line lacks its newline.  Raises ``OSError``.
+    """
+    size = os.fstat(fd).st_size
+    keep, unterminated = whole_lines(fd, size)
+    if keep < size:
+        os.ftruncate(fd, keep)
+    return keep, size - keep, unterminated
 
 
 def _last_newline(fd: int, size: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from carruns.protocol.failures import turn_failed
 from carruns.protocol.records import Record
-from carruns.render.missing import Missing
+from carruns.render.cut_and_lost import Missing
 from carruns.render.token_counts import Tokens, tokens_of
 from carruns.render.turn_view import turn_of
 from carruns.render.units import turn_times

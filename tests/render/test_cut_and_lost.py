@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from carruns.protocol.records import Record
-from carruns.render.missing import Missing, is_cut
+from carruns.render.cut_and_lost import Missing, is_cut
 from tests.render.runs import turn
 
 
