@@ -69,8 +69,8 @@ def check_record(record: Any) -> None:
     """Raise :class:`UnreadableError`, naming the field, for a record that the seed's typed reader would refuse.
 
     ``record`` is a mapping or a struct.  The one check of what is put down, whichever way it comes in; of a turn as
-    nearly all send it the decoder's type says as much (``plain.narrowed``).  What the seed does not know may stand in
-    it: ``model_turn``, other kinds, ends of CAR's own.
+    nearly all send it the decoder's type says as much (``plain.narrowed``).  What the seed does not know may
+    stand in it: ``model_turn``, other kinds, ends of CAR's own.
     """
     line(record)
 
