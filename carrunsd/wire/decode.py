@@ -84,7 +84,15 @@ def may_hold_too_many_values(text: bytes) -> bool:
 
 
 def _signs(text: bytes) -> int:
-    return len(text) - len(text.translate(None, b",[{"))
+    """Count commas and brackets: the quick way where a look here and there meets few, the steady one where many."""
+    sample = text[::_SAMPLED]
+    if (len(sample) - len(sample.translate(None, _SIGNS))) * 16 < len(sample):
+        return sum(occurrences(text, sign) for sign in (b",", b"[", b"{"))
+    return len(text) - len(text.translate(None, _SIGNS))
+
+
+_SIGNS = b",[{"
+_SAMPLED = 61
 
 
 _STRING = re.compile(rb'"(?:[^"\\]+|\\.)*+"', re.DOTALL)
