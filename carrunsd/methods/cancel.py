@@ -38,7 +38,7 @@ async def cancel(
     found = await _find(core, run, params.idempotency_key)
     answer = partial(_answer, core, run, params, ticket)
     if not run.may_be_cancelled:
-        if found.end is None:
+        if found.end is None:  # it ended while its file was read
             found = await _find(core, run, params.idempotency_key)
         answer(found)
         return

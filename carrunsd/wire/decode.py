@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import re
 from typing import Any
 
 import msgspec
@@ -73,7 +72,7 @@ def holds_too_many_values(text: bytes) -> bool:
         signs += _signs(text[place:end])
         if signs > MAX_VALUES or quote < 0:
             break
-        whole = _STRING.match(text, quote)
+        whole = nesting.STRING.match(text, quote)
         place = whole.end() if whole else len(text)
     return signs > MAX_VALUES
 
@@ -93,9 +92,6 @@ def _signs(text: bytes) -> int:
 
 _SIGNS = b",[{"
 _SAMPLED = 61
-
-
-_STRING = re.compile(rb'"(?:[^"\\]+|\\.)*+"', re.DOTALL)
 
 
 def read(line: bytes) -> Any:

@@ -23,7 +23,7 @@ def depth(text: bytes) -> int:
 
 def without_strings(text: bytes) -> bytes:
     """Return valid JSON ``text`` without what stands in its strings."""
-    return _STRING.sub(b"", text)
+    return STRING.sub(b"", text)
 
 
 def bracket_depth(skeleton: bytes) -> int:
@@ -47,5 +47,6 @@ def bracket_depth(skeleton: bytes) -> int:
 
 _PEEL_BYTES = 1 << 16
 _PEEL_ROUNDS = 12  # deeper than nearly everything; what is left is counted bracket by bracket
-_STRING = re.compile(rb'"(?:[^"\\]+|\\.)*+"')
+#: One JSON string, its quotes included.
+STRING = re.compile(rb'"(?:[^"\\]+|\\.)*+"')
 _NOT_BRACKETS = bytes(c for c in range(256) if c not in b"{}[]")
